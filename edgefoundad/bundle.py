@@ -1,0 +1,275 @@
+"""THE CONTRACT: one folder is one detector; read it, verify it, write it whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgefoundad.errors import InputError
+from edgefoundad.manifest import SCHEMA_VERSION, FileRecord, Manifest
+
+MANIFEST = "manifest.json"
+PROJECTOR = "projector.safetensors"
+GRAPH = "model.onnx"
+GOLDEN = "golden.npz"
+FRAMES = "frames.npz"
+REPORT = "report.html"
+
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+
+class Bundle:
+    """A detector on disk that was read and found whole.
+
+    Attributes:
+        path: its folder.
+        manifest: what it says about itself.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Read a bundle and check every file's hash.
+
+        Raises:
+            InputError: there is no bundle, its schema is another version's, or a file of the
+                manifest is missing or altered. Files that the manifest does not list are ignored:
+                `file` never gives them out.
+        """
+        manifest = _read_manifest(path)
+        for name, record in manifest.files.items():
+            _check_file(path / name, record)
+        return cls(path, manifest)
+
+    def file(self, name: str, *, advice: str) -> Path:
+        """The path of one file.
+
+        Raises:
+            InputError: this bundle has no such file; `advice` says how to make it.
+        """
+        if name not in self.manifest.files:
+            raise InputError(f"bundle {self.path} has no {name}: {advice}")
+        return self.path / name
+
+
+def sha256(path: Path) -> str:
+    """Hash a file in pieces: graphs can be larger than a board's free memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    try:
+        if not path.is_dir():
+            found = "a file" if path.exists() else "nothing"
+            raise InputError(f"found {found} at {path}; expected a bundle folder: check the path")
+        # A link may lead anywhere, and reading a pipe never ends.
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise InputError(f"{file} is not a plain file: copy the bundle again")
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is not a bundle: it has no {MANIFEST}; make one with `edgefoundad fit`"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {file}: {error}") from None
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not JSON ({error}): copy the bundle again") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has manifest schema {version!r}; this edgefoundad reads {SCHEMA_VERSION}: "
+            "use the edgefoundad that wrote it, or fit again"
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{file} was altered: {where}: {first['msg']}: copy the bundle again"
+        ) from None
+
+
+def _check_file(path: Path, record: FileRecord) -> None:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise InputError(
+                f"bundle file {path} is missing, or is no plain file: "
+                "copy the bundle again from where it was made"
+            )
+        altered = path.stat().st_size != record.size or sha256(path) != record.sha256
+    except OSError as error:
+        raise InputError(f"cannot read bundle file {path}: {error.strerror}") from None
+    if altered:
+        raise InputError(
+            f"bundle file {path} was altered (its hash differs from the manifest's): "
+            "copy the bundle again from where it was made"
+        )
+
+
+@contextmanager
+def writing(target: Path, *, force: bool) -> Iterator[Path]:
+    """Write a bundle: fill the folder this yields, then call `seal` on it.
+
+    The folder is a hidden sibling of `target`. When the block ends it takes the target's place in
+    one step; when the block raises it is removed and the target stays as it was.
+
+    Args:
+        target: where the bundle will be.
+        force: replace what is there.
+
+    Raises:
+        InputError: the target exists and `force` is not given, or the place cannot be written to
+            (or no longer: a full disk).
+    """
+    target = Path(os.path.abspath(target))
+    refuse_existing(target, force=force)
+    parent = target.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        prefix = f".{target.name}.{os.getpid()}."
+        staging = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=parent))
+        staging.chmod(0o755)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {parent}: {error.strerror}: choose another output folder"
+        ) from None
+    try:
+        yield staging
+        _sync(*staging.iterdir(), staging)
+        # Again: a fit takes minutes, in which another process may have put something there.
+        refuse_existing(target, force=force)
+        _take_place(staging, target)
+        _sync(parent)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error}") from error
+    finally:
+        # After an exchange this is the old bundle, after a failure the unfinished new one.
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what writers of this target left behind that were killed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        owner = left.name[len(target.name) + 2 :].split(".")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Refuse early, before any work, an output that must not be replaced.
+
+    Raises:
+        InputError: the target exists without `force`, is a file, or is a folder with something in
+            it that is not a bundle.
+    """
+    try:
+        if not target.exists() and not target.is_symlink():
+            return
+        if not force:
+            raise InputError(f"{target} exists: add --force to replace it, or choose another name")
+        if target.is_symlink() or not target.is_dir():
+            raise InputError(f"{target} is not a folder: choose another output")
+        foreign = any(target.iterdir()) and not (target / MANIFEST).is_file()
+    except OSError as error:
+        raise InputError(
+            f"cannot look at {target}: {error.strerror}: choose another output"
+        ) from None
+    if foreign:
+        raise InputError(
+            f"{target} is not a bundle (it has no {MANIFEST}), so --force does not replace it: "
+            "choose another output"
+        )
+
+
+def refuse_unwritable(target: Path) -> None:
+    """Refuse early a place that cannot be written to: a fit takes minutes.
+
+    Raises:
+        InputError: the nearest folder that exists takes no new entry.
+    """
+    absolute = Path(os.path.abspath(target))
+    nearest = next(place for place in absolute.parents if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {nearest}: choose another output folder")
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash the files of a folder and write the manifest that makes it a bundle.
+
+    Returns:
+        the manifest as written, with its file records.
+    """
+    files = {
+        path.name: FileRecord(sha256=sha256(path), size=path.stat().st_size)
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+    # Rebuilt rather than copied, so that what is written is what would be accepted.
+    sealed = Manifest.model_validate({**manifest.model_dump(), "files": files})
+    (folder / MANIFEST).write_text(sealed.to_json(), encoding="utf-8")
+    for path in folder.iterdir():
+        # Some writers make files that only their owner can read, and so does a strict umask; a
+        # service is another user.
+        path.chmod(0o644)
+    return sealed
+
+
+def _sync(*paths: Path) -> None:
+    """Make files, and the entries of folders, survive a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _take_place(staging: Path, target: Path) -> None:
+    """Put the staged folder at the target in one step; an old one ends up in the staging place."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    renameat2 = getattr(libc, "renameat2", None)
+    if renameat2 is not None:
+        paths = os.fsencode(staging), os.fsencode(target)
+        if renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise OSError(code, os.strerror(code), str(target))
+    # A file system that cannot exchange (some network ones): two steps. A crash between them
+    # leaves both folders whole, the old one under a name that says so.
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,152 @@
+"""Golden frames: what the trainer computed, so that every later graph can be held to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefoundad.errors import InputError
+
+SCORE_ERROR = 1e-3
+"""Largest relative difference of an fp32 graph's score from the trainer's."""
+
+MAP_CORRELATION = 0.9999
+"""Smallest Pearson correlation of an fp32 graph's map with the trainer's."""
+
+MAP_ERROR = 1e-2
+"""Largest difference of any cell of an fp32 graph's map, relative to the trainer's peak. The
+correlation cannot see a map that is scaled or offset, and its regions depend on both."""
+
+Infer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], float]]
+"""A frame, uint8 [H, W, C], to its difference map, float32 [h, w], and its image score."""
+
+
+@dataclass(frozen=True)
+class GoldenFrames:
+    """Frames with their results.
+
+    Attributes:
+        frames: uint8 [n, H, W, C], in the graph's channel order.
+        kinds: what each is: "normal", "defect" or "colour" (asymmetric, so that a swapped channel
+            or a flipped axis cannot pass).
+        maps: float32 [n, h, w], the trainer's.
+        scores: float64 [n], the trainer's.
+    """
+
+    frames: NDArray[np.uint8]
+    kinds: tuple[str, ...]
+    maps: NDArray[np.float32]
+    scores: NDArray[np.float64]
+
+    def save(self, path: Path) -> None:
+        """Write an npz without pickled objects."""
+        np.savez_compressed(
+            path,
+            frames=self.frames,
+            kinds=np.asarray(self.kinds),
+            maps=self.maps,
+            scores=self.scores,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> GoldenFrames:
+        """Read an npz; pickled objects in it are refused, never run.
+
+        Raises:
+            InputError: the file is not a golden file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                kinds = tuple(str(kind) for kind in data["kinds"])
+                golden = cls(data["frames"], kinds, data["maps"], data["scores"])
+        except Exception as error:  # numpy, zipfile and zlib each have their own for a broken file.
+            raise InputError(f"{path} holds no golden frames ({error}): export again") from None
+        if not golden._is_sound():
+            raise InputError(f"{path} holds golden frames without their results: export again")
+        return golden
+
+    def _is_sound(self) -> bool:
+        n = len(self.kinds)
+        return (
+            n > 0
+            and _is_array(self.frames, np.uint8, 4, n)
+            and _is_array(self.maps, np.float32, 3, n)
+            and _is_array(self.scores, np.float64, 1, n)
+            and bool(np.isfinite(self.maps).all() and np.isfinite(self.scores).all())
+        )
+
+
+def _is_array(array: NDArray[Any], dtype: type[np.generic], ndim: int, n: int) -> bool:
+    return array.dtype == dtype and array.ndim == ndim and len(array) == n
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a graph's results lie from the trainer's, at worst over the golden frames.
+
+    Attributes:
+        score_error: relative difference of the score.
+        map_correlation: Pearson correlation of the map.
+        fault: what is wrong, or None where the graph may be trusted.
+    """
+
+    frames: int
+    score_error: float
+    map_correlation: float
+    fault: str | None
+
+
+def compare(golden: GoldenFrames, infer: Infer) -> Comparison:
+    """Run every golden frame and compare; without any, nothing is proved, which is a fault."""
+    if not len(golden.frames):
+        return Comparison(0, float("inf"), -1.0, "there are no golden frames")
+    errors: list[float] = []
+    correlations: list[float] = []
+    faults: list[str] = []
+    for index, frame in enumerate(golden.frames):
+        kind, wanted, score = golden.kinds[index], golden.maps[index], float(golden.scores[index])
+        got_map, got_score = infer(frame)
+        if got_map.shape != wanted.shape:
+            faults.append(f"map of {got_map.shape} cells, expected {wanted.shape}")
+            continue
+        error = abs(got_score - score) / max(abs(score), 1e-12)
+        correlation = correlate(got_map, wanted)
+        worst_cell = float(np.abs(got_map - wanted).max() / max(np.abs(wanted).max(), 1e-12))
+        errors.append(error)
+        correlations.append(correlation)
+        # Written so that a NaN fails.
+        if not error <= SCORE_ERROR:
+            faults.append(
+                f"{kind} frame {index}: score {got_score:.6g}, trainer {score:.6g} "
+                f"({error:.2%} off, at most {SCORE_ERROR:.1%})"
+            )
+        elif not correlation >= MAP_CORRELATION:
+            faults.append(
+                f"{kind} frame {index}: map correlation {correlation:.6f}, "
+                f"at least {MAP_CORRELATION}"
+            )
+        elif not worst_cell <= MAP_ERROR:
+            faults.append(
+                f"{kind} frame {index}: a cell of the map is {worst_cell:.2%} of its peak off, "
+                f"at most {MAP_ERROR:.0%}"
+            )
+    return Comparison(
+        frames=len(golden.frames),
+        # NumPy's, which keep a NaN where Python's may drop it.
+        score_error=float(np.max(errors)) if errors else float("inf"),
+        map_correlation=float(np.min(correlations)) if correlations else -1.0,
+        fault="; ".join(faults) if faults else None,
+    )
+
+
+def correlate(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Pearson correlation of two maps; NaN where either is constant or not finite."""
+    x = a.astype(np.float64).ravel() - a.mean(dtype=np.float64)
+    y = b.astype(np.float64).ravel() - b.mean(dtype=np.float64)
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm > 0 else float("nan")

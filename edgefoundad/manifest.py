@@ -1,0 +1,211 @@
+"""What a bundle says about itself: a versioned, strict schema."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from edgefoundad.geometry import Geometry
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""A plain name: a bundle never refers to anything outside its own folder."""
+
+Channels = Literal["gray", "bgr", "rgb", "bgrx", "rgba"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Record):
+    """One file of the bundle, so that an altered byte is noticed."""
+
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0)]
+
+
+class WeightsRecord(_Record):
+    """Where the encoder's weights came from; they are needed again to export, never to run."""
+
+    source: Literal["file", "cache", "hub", "package"]
+    file: str
+    sha256: Sha256
+    licence: str
+
+
+class EncoderRecord(_Record):
+    """The frozen encoder and where it is cut.
+
+    Attributes:
+        block: last transformer block used, counted from 0; None for a convolutional encoder.
+        dimension: channels of a patch embedding.
+        patch: side of a patch, model pixels.
+    """
+
+    name: str
+    model: str
+    block: int | None
+    dimension: int
+    patch: int
+    weights: WeightsRecord
+
+
+class ProjectorRecord(_Record):
+    """The projector and what is needed to build it empty; its weights are in the safetensors."""
+
+    kind: Literal["subspace", "memory", "foundad"]
+    settings: dict[str, int | FiniteFloat]
+    parameters: int
+    why: str
+
+
+class ScoreRule(_Record):
+    """The image score: the mean of the largest `top_fraction` of the patch differences."""
+
+    top_fraction: Fraction
+
+
+def hash_scores(scores: Sequence[float]) -> str:
+    """sha256 of scores as little-endian float64, so that a threshold can show its evidence."""
+    return hashlib.sha256(np.asarray(scores, "<f8").tobytes()).hexdigest()
+
+
+class Calibration(_Record):
+    """The evidence behind a threshold.
+
+    Attributes:
+        rule: how the threshold was computed from the scores.
+        false_alarms: the rate that was asked for.
+        n: scores that took part, one per part for `conformal`.
+        parts: distinct normal images behind those scores.
+        scores: the image scores, ascending.
+        scores_sha256: hash of `scores` as little-endian float64.
+        realised_95: for `conformal`, the false-alarm rate that 95 of 100 such calibrations stay
+            under (a Beta quantile); None where there is no guarantee.
+        backend: what computed the scores.
+    """
+
+    rule: Literal["conformal", "held-out", "leave-one-out", "views"]
+    false_alarms: Fraction
+    n: Annotated[int, Field(ge=1)]
+    parts: Annotated[int, Field(ge=1)]
+    scores: list[FiniteFloat]
+    scores_sha256: Sha256
+    realised_95: Fraction | None
+    backend: str
+
+    @model_validator(mode="after")
+    def _evidence(self) -> Calibration:
+        if self.n != len(self.scores) or self.scores != sorted(self.scores):
+            raise ValueError("scores must be n, in ascending order")
+        if self.scores_sha256 != hash_scores(self.scores):
+            raise ValueError("scores_sha256 is not the hash of the scores")
+        return self
+
+
+class Threshold(_Record):
+    """When a frame is anomalous, and where.
+
+    Attributes:
+        score: a frame is anomalous when its score is greater than this, strictly.
+        map: cells of an anomalous frame's difference map above this belong to a region.
+        provisional: no guarantee holds: too few normals were left out of the fit.
+    """
+
+    score: FiniteFloat
+    map: FiniteFloat
+    provisional: bool
+    calibration: Calibration
+
+
+class NormalsRecord(_Record):
+    """The normal images: which were used, and whether they hold colour."""
+
+    found: int
+    fitted: list[str]
+    calibrated: int
+    colour: bool
+
+
+class GraphRecord(_Record):
+    """One exported graph, and how closely it follows the trainer on the golden frames."""
+
+    file: FileName
+    precision: Literal["fp32"]
+    opset: int
+    channels: Channels
+    frame: Geometry
+    score_error: FiniteFloat
+    map_correlation: FiniteFloat
+
+
+class Candidate(_Record):
+    """One projector that `auto` tried.
+
+    Attributes:
+        detection: AUROC of image scores, damaged against untouched normals left out of the fit.
+        localisation: AUROC of patch differences inside against outside the damage.
+    """
+
+    projector: str
+    detection: FiniteFloat
+    localisation: FiniteFloat
+
+
+class FitRecord(_Record):
+    """How and when the detector was fitted."""
+
+    seed: int
+    seconds: FiniteFloat
+    device: str
+    candidates: list[Candidate]
+
+
+class Manifest(_Record):
+    """Everything about one detector that is not a tensor."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    created: str
+    edgefoundad: str
+    encoder: EncoderRecord
+    projector: ProjectorRecord
+    geometry: Geometry
+    score: ScoreRule
+    threshold: Threshold
+    normals: NormalsRecord
+    fit: FitRecord
+    graph: GraphRecord | None = None
+    files: dict[FileName, FileRecord] = Field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The manifest as indented JSON that ends in a newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def summary(self) -> dict[str, Any]:
+        """What a command reports about a detector, as plain JSON values."""
+        threshold = self.threshold
+        return {
+            "name": self.name,
+            "encoder": self.encoder.name,
+            "block": self.encoder.block,
+            "weights": self.encoder.weights.source,
+            "licence": self.encoder.weights.licence,
+            "projector": self.projector.kind,
+            "why": self.projector.why,
+            "frame": str(self.geometry.frame),
+            "model": str(self.geometry.model),
+            "shots": len(self.normals.fitted),
+            "threshold": threshold.score,
+            "provisional": threshold.provisional,
+            "false_alarms": threshold.calibration.false_alarms,
+            "fit_seconds": self.fit.seconds,
+        }

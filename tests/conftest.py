@@ -1,0 +1,165 @@
+"""Fixtures that several rooms share: rendered parts, and detectors fitted on them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from edgefoundad.manifest import Manifest, Threshold
+
+# Before torch is imported anywhere: see edgefoundad.cli.extras.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+HAS_TRAINING = all(importlib.util.find_spec(name) for name in ("torch", "timm", "onnxscript"))
+
+needs_training = pytest.mark.skipif(
+    not HAS_TRAINING, reason="needs the [train] extra; only the runtime is installed"
+)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data sets and weights, where there is one."""
+    here = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("EDGEFOUNDAD_SHARED", here.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip("needs real data: set EDGEFOUNDAD_SHARED to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small rendered data set in MVTec's layout."""
+    from edgefoundad.demo.dataset import write_dataset
+
+    folder = tmp_path_factory.mktemp("parts")
+    write_dataset(folder, shots=4, n_good=6, n_per_defect=2, seed=5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle fitted on the rendered parts and exported; tests copy it before they change it.
+
+    Where torch is absent it is taken from $EDGEFOUNDAD_TEST_BUNDLE, made by another venv.
+    """
+    ready = os.environ.get("EDGEFOUNDAD_TEST_BUNDLE")
+    if ready:
+        return Path(ready)
+    if not HAS_TRAINING:
+        pytest.skip("needs the [train] extra, or EDGEFOUNDAD_TEST_BUNDLE")
+    from edgefoundad.training.fit import FitSettings, fit
+    from edgefoundad_export.export import export
+
+    path = tmp_path_factory.mktemp("bundles") / "flange"
+    settings = FitSettings(encoder="efficientnet-lite0", projector="memory", size=224)
+    fit(parts / "train" / "good", path, settings)
+    export(path)
+    return path
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the exported bundle that a test may change."""
+    return Path(shutil.copytree(exported, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def edgefoundad() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line as a process of its own: (*words, cwd=None, env=None) → finished process."""
+
+    def call(
+        *words: object, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "edgefoundad", *map(str, words)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def threshold_of() -> Callable[..., Threshold]:
+    """(score, map) → a valid provisional threshold."""
+    from edgefoundad.manifest import Calibration, Threshold, hash_scores
+
+    def make(score: float = 0.5, map_threshold: float = 0.5) -> Threshold:
+        scores = [0.1, 0.2, 0.25]
+        return Threshold(
+            score=score,
+            map=map_threshold,
+            provisional=True,
+            calibration=Calibration(
+                rule="leave-one-out",
+                false_alarms=0.01,
+                n=len(scores),
+                parts=len(scores),
+                scores=scores,
+                scores_sha256=hash_scores(scores),
+                realised_95=None,
+                backend="torch",
+            ),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def manifest(threshold_of: Callable[..., Threshold]) -> Manifest:
+    """A valid manifest that lists no files yet."""
+    from edgefoundad import manifest as schema
+    from edgefoundad.geometry import Geometry, Size
+
+    geometry = Geometry.plan(Size(64, 48), short_side=56, patch=14)
+    return schema.Manifest(
+        name="bracket",
+        created="2025-01-02T03:04:05+00:00",
+        edgefoundad="0.1.0",
+        encoder=schema.EncoderRecord(
+            name="tiny",
+            model="tiny_vit",
+            block=6,
+            dimension=8,
+            patch=14,
+            weights=schema.WeightsRecord(
+                source="file", file="w.pt", sha256="0" * 64, licence="Apache-2.0"
+            ),
+        ),
+        projector=schema.ProjectorRecord(
+            kind="subspace", settings={"rank": 4}, parameters=40, why="asked for"
+        ),
+        geometry=geometry,
+        score=schema.ScoreRule(top_fraction=0.01),
+        threshold=threshold_of(),
+        normals=schema.NormalsRecord(found=3, fitted=["a.png"], calibrated=2, colour=True),
+        fit=schema.FitRecord(
+            seed=0,
+            seconds=1.5,
+            device="cpu",
+            candidates=[schema.Candidate(projector="subspace", detection=0.9, localisation=0.8)],
+        ),
+        graph=schema.GraphRecord(
+            file="model.onnx",
+            precision="fp32",
+            opset=17,
+            channels="bgr",
+            frame=geometry,
+            score_error=1e-6,
+            map_correlation=0.99999,
+        ),
+    )

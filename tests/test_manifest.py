@@ -1,0 +1,242 @@
+"""The manifest: what is written comes back, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from edgefoundad.geometry import Geometry, Size
+from edgefoundad.manifest import (
+    Calibration,
+    Candidate,
+    EncoderRecord,
+    FileRecord,
+    FitRecord,
+    GraphRecord,
+    Manifest,
+    NormalsRecord,
+    ProjectorRecord,
+    ScoreRule,
+    Threshold,
+    WeightsRecord,
+    hash_scores,
+)
+
+words = st.text(max_size=12)
+counts = st.integers(0, 2**53)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
+digests = st.text("0123456789abcdef", min_size=64, max_size=64)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+sizes = st.builds(Size, st.integers(1, 10_000), st.integers(1, 10_000))
+geometries = st.builds(Geometry, frame=sizes, model=sizes, grid=sizes, map=sizes)
+
+
+@st.composite
+def calibrations(draw: st.DrawFn) -> Calibration:
+    scores = sorted(draw(st.lists(numbers, min_size=1, max_size=6)))
+    return Calibration(
+        rule=draw(st.sampled_from(["conformal", "held-out", "leave-one-out", "views"])),
+        false_alarms=draw(shares),
+        n=len(scores),
+        parts=draw(st.integers(1, 1000)),
+        scores=scores,
+        scores_sha256=hash_scores(scores),
+        realised_95=draw(st.none() | shares),
+        backend=draw(words),
+    )
+
+
+manifests = st.builds(
+    Manifest,
+    name=words,
+    created=words,
+    edgefoundad=words,
+    encoder=st.builds(
+        EncoderRecord,
+        name=words,
+        model=words,
+        block=st.none() | counts,
+        dimension=counts,
+        patch=counts,
+        weights=st.builds(
+            WeightsRecord,
+            source=st.sampled_from(["file", "cache", "hub", "package"]),
+            file=words,
+            sha256=digests,
+            licence=words,
+        ),
+    ),
+    projector=st.builds(
+        ProjectorRecord,
+        kind=st.sampled_from(["subspace", "memory", "foundad"]),
+        settings=st.dictionaries(words, counts | numbers, max_size=4),
+        parameters=counts,
+        why=words,
+    ),
+    geometry=geometries,
+    score=st.builds(ScoreRule, top_fraction=shares),
+    threshold=st.builds(
+        Threshold,
+        score=numbers,
+        map=numbers,
+        provisional=st.booleans(),
+        calibration=calibrations(),
+    ),
+    normals=st.builds(
+        NormalsRecord,
+        found=counts,
+        fitted=st.lists(words, max_size=4),
+        calibrated=counts,
+        colour=st.booleans(),
+    ),
+    fit=st.builds(
+        FitRecord,
+        seed=counts,
+        seconds=numbers,
+        device=words,
+        candidates=st.lists(
+            st.builds(Candidate, projector=words, detection=numbers, localisation=numbers),
+            max_size=3,
+        ),
+    ),
+    graph=st.none()
+    | st.builds(
+        GraphRecord,
+        file=names,
+        precision=st.just("fp32"),
+        opset=counts,
+        channels=st.sampled_from(["gray", "bgr", "rgb", "bgrx", "rgba"]),
+        frame=geometries,
+        score_error=numbers,
+        map_correlation=numbers,
+    ),
+    files=st.dictionaries(names, st.builds(FileRecord, sha256=digests, size=counts), max_size=3),
+)
+
+
+@given(manifests)
+def test_json_round_trip(manifest: Manifest) -> None:
+    text = manifest.to_json()
+    assert text.endswith("}\n")
+    assert Manifest.model_validate_json(text) == manifest
+    # Strict JSON, which has no NaN: other languages read it too.
+    json.loads(text, parse_constant=pytest.fail)
+
+
+def objects(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of the JSON objects whose keys the schema fixes."""
+    if isinstance(value, dict):
+        if path[-1:] not in (("settings",), ("files",)):
+            yield path
+        for key, item in value.items():
+            yield from objects(item, (*path, key))
+
+
+def at(record: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for key in path:
+        record = record[key]
+    return record
+
+
+def refused(record: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        Manifest.model_validate_json(json.dumps(record))
+    return str(caught.value)
+
+
+def test_an_unknown_or_a_missing_key_is_refused_at_every_level(manifest: Manifest) -> None:
+    record = json.loads(manifest.to_json())
+    paths = list(objects(record))
+    assert len(paths) >= 10
+    for path in paths:
+        extra = copy.deepcopy(record)
+        at(extra, path)["surprise"] = 1
+        assert "surprise" in refused(extra)
+        for key in at(record, path):
+            less = copy.deepcopy(record)
+            del at(less, path)[key]
+            if (path, key) not in (((), "graph"), ((), "files"), ((), "schema_version")):
+                assert key in refused(less)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", ".", "..", "../model.onnx", "a/b", "/etc/passwd", "a\\b", ".hidden", "C:model.onnx",
+        "model.onnx\n", "model\x00.onnx", "modèle.onnx", "-rf", "~root", "a" * 129,
+    ],
+)  # fmt: skip
+def test_file_names_that_could_lead_elsewhere_are_refused(manifest: Manifest, name: str) -> None:
+    record = json.loads(manifest.to_json())
+    record["files"] = {name: {"sha256": "0" * 64, "size": 1}}
+    refused(record)
+    record["files"] = {}
+    record["graph"]["file"] = name
+    assert "graph.file" in refused(record)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_decide_nothing_are_refused(manifest: Manifest, number: float) -> None:
+    for path, key in [
+        (("threshold",), "score"),
+        (("threshold",), "map"),
+        (("threshold", "calibration"), "false_alarms"),
+        (("score",), "top_fraction"),
+        (("graph",), "score_error"),
+        (("graph",), "map_correlation"),
+        (("projector", "settings"), "rank"),
+    ]:
+        record = json.loads(manifest.to_json())
+        at(record, path)[key] = number
+        assert key in refused(record)
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5])
+def test_a_rate_lies_between_never_and_always(manifest: Manifest, rate: float) -> None:
+    record = json.loads(manifest.to_json())
+    record["threshold"]["calibration"]["false_alarms"] = rate
+    refused(record)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "A" * 64, "g" * 64, "0" * 64 + "\n"])
+def test_what_is_no_sha256_is_refused(manifest: Manifest, digest: str) -> None:
+    record = json.loads(manifest.to_json())
+    record["files"] = {"model.onnx": {"sha256": digest, "size": 1}}
+    assert "sha256" in refused(record)
+
+
+def test_scores_that_are_not_the_evidence_are_refused(manifest: Manifest) -> None:
+    record = json.loads(manifest.to_json())
+    calibration = record["threshold"]["calibration"]
+    for changes in (
+        {"scores_sha256": "0" * 64},
+        {"scores": [*calibration["scores"][:-1], calibration["scores"][-1] + 1e-9]},
+        {"n": calibration["n"] + 1},
+        {"scores": calibration["scores"][::-1]},
+    ):
+        altered = copy.deepcopy(record)
+        altered["threshold"]["calibration"].update(changes)
+        assert "threshold.calibration" in refused(altered)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_schema_is_refused(manifest: Manifest, version: object) -> None:
+    record = json.loads(manifest.to_json())
+    record["schema_version"] = version
+    assert "schema_version" in refused(record)
+
+
+def test_the_summary_is_plain_json(manifest: Manifest) -> None:
+    summary = json.loads(json.dumps(manifest.summary(), allow_nan=False))
+    assert summary["frame"] == "64x48"
+    assert summary["shots"] == 1
+    assert summary["threshold"] == manifest.threshold.score
+    assert summary["provisional"] is True
