@@ -1,0 +1,260 @@
+"""The page about a fit."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefoundad.golden import Infer
+from edgefoundad.heatmap import Rgb
+from edgefoundad.manifest import Manifest
+from edgefoundad.report import page
+from edgefoundad.report.chart import Series, score_chart
+from edgefoundad.report.evidence import count, heading, percent, times
+from edgefoundad.report.picture import THUMBNAIL, WIDEST, heated, shrunk
+
+_JUDGED = {
+    "fitted": "The scores are low because the parts took part in the fit. ",
+    "left-out": "Each was judged by a detector fitted on the others. ",
+    "held-out": "These took no part in the fit. ",
+}
+_MOST_NORMALS = 32
+_WORST = 4
+
+
+@dataclass(frozen=True)
+class FitPictures:
+    """Normals with their difference maps.
+
+    Attributes:
+        names: file names.
+        frames: uint8 [H, W, 3], RGB.
+        differences: float32 [h, w], map cells.
+        scores: image scores.
+        judged: by a detector whose fit they took part in ("fitted"), by one fitted on the others
+            ("left-out"), or by the detector itself, whose fit they took no part in ("held-out").
+    """
+
+    names: tuple[str, ...]
+    frames: tuple[Rgb, ...]
+    differences: tuple[NDArray[np.float32], ...]
+    scores: tuple[float, ...]
+    judged: Literal["fitted", "left-out", "held-out"]
+
+    @classmethod
+    def of(
+        cls,
+        infer: Infer,
+        names: Sequence[str],
+        frames: Sequence[NDArray[np.uint8]],
+        judged: Literal["fitted", "held-out"],
+    ) -> FitPictures:
+        """Judge each frame with the detector.
+
+        Args:
+            infer: takes RGB frames.
+            names: file names.
+            frames: uint8 [H, W, 3], RGB, one for each name.
+            judged: whether they took part in the fit.
+        """
+        differences, scores = [], []
+        for frame in frames:
+            difference, score = infer(frame)
+            # Copied: a backend may reuse its output memory for the next frame.
+            differences.append(difference.copy())
+            scores.append(float(score))
+        return cls(tuple(names), tuple(frames), tuple(differences), tuple(scores), judged)
+
+
+def write_fit_report(
+    path: Path, manifest: Manifest, pictures: FitPictures, unusual: FitPictures
+) -> None:
+    """Write the page about a fit.
+
+    Args:
+        path: the HTML file; one that exists is replaced.
+        manifest: the detector's.
+        pictures: the normals of the fit.
+        unusual: the normals to show the worst of; those of the fit, or those held out of it.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    page.write_page(
+        path,
+        f"{manifest.name}: fit report",
+        [
+            *heading(manifest, "Fit report", _fit_lead(manifest)),
+            _score_section(manifest),
+            _normals_section(manifest, pictures),
+            _worst_section(manifest, unusual),
+            _projector_section(manifest),
+            page.section("Facts", page.facts(_facts(manifest))),
+        ],
+    )
+
+
+def _fit_lead(manifest: Manifest) -> str:
+    shots = len(manifest.normals.fitted)
+    threshold = manifest.threshold
+    status = (
+        "is provisional" if threshold.provisional else "carries a guarantee on its false alarms"
+    )
+    return (
+        f"A detector of visual defects, fitted on {count(shots, 'good part')} and no defect; its "
+        f"threshold of {threshold.score:.4g} {status}."
+    )
+
+
+def _score_section(manifest: Manifest) -> str:
+    calibration = manifest.threshold.calibration
+    label = {
+        "conformal": "Good parts not in the fit",
+        "held-out": "Good parts not in the fit",
+        "leave-one-out": "Left out in turn",
+        "views": "Altered views of the one good part",
+    }[calibration.rule]
+    return page.section(
+        "Scores and threshold",
+        page.paragraph(
+            "The scores that the threshold was set from. A part that scores beyond the line, in "
+            "the shaded range, is called anomalous."
+        ),
+        score_chart([Series(label, calibration.scores, "good")], manifest.threshold.score),
+    )
+
+
+def _normals_section(manifest: Manifest, pictures: FitPictures) -> str:
+    shown = range(min(len(pictures.names), _MOST_NORMALS))
+    items = [
+        page.figure(
+            _fitted(manifest, pictures, i, THUMBNAIL),
+            f"{html.escape(pictures.names[i])}<br>score "
+            f"{times(pictures.scores[i], manifest.threshold.score)}",
+        )
+        for i in shown
+    ]
+    rest = pictures.names[len(shown) :]
+    unseen = (
+        [page.paragraph(f"Without a picture here: {', '.join(rest)}.", "quiet")] if rest else []
+    )
+    return page.section(
+        f"The good parts of the fit ({len(pictures.names)})",
+        page.paragraph(
+            "Each with its heat map. "
+            + _JUDGED[pictures.judged]
+            + "Look them over: no defective part may be among them."
+        ),
+        page.heat_legend(),
+        page.figures(items, small=True),
+        *unseen,
+    )
+
+
+def _fitted(
+    manifest: Manifest, pictures: FitPictures, i: int, widest: int
+) -> list[tuple[Rgb, str]]:
+    frame, name = shrunk(pictures.frames[i], widest), pictures.names[i]
+    heat = heated(frame, pictures.differences[i], manifest.threshold.map)
+    return [(frame, name), (heat, f"heat map of {name}")]
+
+
+def _worst_section(manifest: Manifest, pictures: FitPictures) -> str:
+    order = sorted(range(len(pictures.names)), key=lambda i: -pictures.scores[i])
+    few = min(_WORST, (len(order) + 1) // 2)
+    order = order[: _WORST if pictures.judged == "held-out" else few]
+    items = [
+        page.figure(
+            _fitted(manifest, pictures, i, WIDEST),
+            f"<b>{html.escape(pictures.names[i])}</b><br>score "
+            f"{times(pictures.scores[i], manifest.threshold.score)}",
+        )
+        for i in order
+    ]
+    return page.section(
+        "The most unusual normals",
+        page.paragraph(
+            f"The highest scores. {_JUDGED[pictures.judged]}A fingerprint, a wrong part or a "
+            "shifted camera would show here: remove such an image and fit again."
+        ),
+        page.figures(items),
+    )
+
+
+def _projector_section(manifest: Manifest) -> str:
+    candidates = manifest.fit.candidates
+    kind, why = manifest.projector.kind, manifest.projector.why
+    # The sentence of an automatic choice names the projector itself.
+    sentence = why if why.startswith(f"{kind}:") else f"{kind}: {why}"
+    body = [page.paragraph(f"{sentence}.")]
+    if candidates:
+        rows = [
+            (
+                c.projector + (" (chosen)" if c.projector == kind else ""),
+                f"{c.detection:.3f}",
+                f"{c.localisation:.3f}",
+                f"{(c.detection + c.localisation) / 2:.3f}",
+            )
+            for c in candidates
+        ]
+        body.append(page.table(("projector", "detection", "localisation", "mean"), rows))
+        body.append(
+            page.paragraph(
+                "AUROC on synthetic damage of these good parts, each left out of the fit in turn; "
+                "1 is perfect, 0.5 is guessing. They rank the projectors; real defects are another "
+                "matter.",
+                "quiet",
+            )
+        )
+    return page.section("How the projector was chosen", *body)
+
+
+def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+    return [*_encoder_facts(manifest), *_detector_facts(manifest), *_fit_facts(manifest)]
+
+
+def _encoder_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    encoder, weights = manifest.encoder, manifest.encoder.weights
+    block = "none (convolutional)" if encoder.block is None else f"{encoder.block}, counted from 0"
+    return [
+        ("Encoder", f"{encoder.name} ({encoder.model})"),
+        ("Block", block),
+        ("Patch", f"{encoder.patch} × {encoder.patch} px, {encoder.dimension} channels"),
+        ("Weights", f"{weights.file} ({weights.source})"),
+        ("Weights, sha256", f"{weights.sha256[:16]}…"),
+        ("Licence of the weights", weights.licence),
+    ]
+
+
+def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    projector, geometry = manifest.projector, manifest.geometry
+    settings = ", ".join(f"{key} {value:g}" for key, value in projector.settings.items())
+    top = percent(manifest.score.top_fraction, "g")
+    return [
+        ("Projector", f"{projector.kind}, {projector.parameters:,} parameters"),
+        ("Projector settings", settings or "none"),
+        ("Frame", f"{geometry.frame} px, {'colour' if manifest.normals.colour else 'grey'}"),
+        ("Model input", f"{geometry.model} px"),
+        ("Patch grid", str(geometry.grid)),
+        ("Difference map", f"{geometry.map} cells"),
+        ("Image score", f"mean of the largest {top} of the patch differences"),
+        ("Threshold of the score", f"{manifest.threshold.score:.6g}"),
+        ("Threshold of the map", f"{manifest.threshold.map:.6g}"),
+    ]
+
+
+def _fit_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    fit, normals = manifest.fit, manifest.normals
+    return [
+        ("Shots", f"{len(normals.fitted)} of {normals.found} images found"),
+        ("Seed", str(fit.seed)),
+        ("Time of the fit", f"{fit.seconds:.1f} s on {fit.device}"),
+        ("Made with", f"edgefoundad {manifest.edgefoundad}"),
+        ("Created", manifest.created),
+    ]

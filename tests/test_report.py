@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import base64
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgefoundad.dataset import read_test_set
+from edgefoundad.decision import conformal_threshold, hash_scores
+from edgefoundad.errors import InputError
+from edgefoundad.evaluate import Evaluation, evaluate
+from edgefoundad.geometry import Geometry, Size
+from edgefoundad.manifest import (
+    Calibration,
+    Candidate,
+    EncoderRecord,
+    FitRecord,
+    Manifest,
+    NormalsRecord,
+    ProjectorRecord,
+    ScoreRule,
+    Threshold,
+    WeightsRecord,
+)
+from edgefoundad.report import FitPictures, write_evaluation_report, write_fit_report
+from edgefoundad.report.chart import FEW, Axis, Series, score_chart
+
+FRAME = Size(96, 64)
+GEOMETRY = Geometry.plan(FRAME, short_side=112, patch=14)
+HOSTILE = "<img src=x>.png"
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser would find: checks that elements nest and gathers text and attributes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(self.source)
+        self.close()
+        assert not self.open
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    def images(self) -> list[NDArray[np.uint8]]:
+        found = []
+        for tag, attributes in self.tags:
+            if tag == "img":
+                head, data = (attributes["src"] or "").split(",", 1)
+                assert head == "data:image/jpeg;base64"
+                buffer = np.frombuffer(base64.b64decode(data, validate=True), np.uint8)
+                image = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+                assert image is not None
+                found.append(image)
+        return found
+
+
+def provisional(rule: str = "leave-one-out", n: int = 8, parts: int = 4) -> Threshold:
+    scores = np.linspace(0.6, 0.9, n).tolist()
+    return Threshold(
+        score=1.0,
+        map=2.0,
+        provisional=True,
+        calibration=Calibration(
+            rule=rule,  # type: ignore[arg-type]
+            false_alarms=0.01,
+            n=n,
+            parts=parts,
+            scores=scores,
+            scores_sha256=hash_scores(scores),
+            realised_95=None,
+            backend="torch",
+        ),
+    )
+
+
+def guaranteed() -> Threshold:
+    scores = np.linspace(0.5, 1.0, 120)
+    return conformal_threshold(scores, 2 * scores, false_alarms=0.01, backend="torch")
+
+
+def manifest_of(
+    threshold: Threshold, *, names: tuple[str, ...] = ("a.png",), licence: str = "Apache-2.0"
+) -> Manifest:
+    return Manifest(
+        name="<b>part",
+        created="2025-01-02T03:04:05+00:00",
+        edgefoundad="0.1.0",
+        encoder=EncoderRecord(
+            name="tiny",
+            model="tiny_vit",
+            block=None,
+            dimension=8,
+            patch=14,
+            weights=WeightsRecord(source="file", file="w.pt", sha256="0" * 64, licence=licence),
+        ),
+        projector=ProjectorRecord(kind="memory", settings={}, parameters=12, why="asked for"),
+        geometry=GEOMETRY,
+        score=ScoreRule(top_fraction=0.01),
+        threshold=threshold,
+        normals=NormalsRecord(found=9, fitted=list(names), calibrated=0, colour=True),
+        fit=FitRecord(
+            seed=3,
+            seconds=1.5,
+            device="cpu",
+            candidates=[Candidate(projector="memory", detection=0.9, localisation=0.8)],
+        ),
+    )
+
+
+def pictures_of(names: tuple[str, ...]) -> FitPictures:
+    rng = np.random.default_rng(0)
+    shape = (FRAME.height, FRAME.width, 3)
+    frames = [rng.integers(0, 255, shape, dtype=np.uint8) for _ in names]
+    cells = np.zeros((GEOMETRY.map.height, GEOMETRY.map.width), np.float32)
+
+    def infer(frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        cells[:] = frame[0, 0, 0] / 255
+        return cells, float(frame[0, 0, 0] / 255)
+
+    return FitPictures.of(infer, names, frames, "fitted")
+
+
+def fit_page(folder: Path, threshold: Threshold, names: tuple[str, ...], **options: str) -> Page:
+    path = folder / "fit.html"
+    pictures = pictures_of(names)
+    write_fit_report(path, manifest_of(threshold, names=names, **options), pictures, pictures)
+    return Page(path)
+
+
+def evaluation_of(folder: Path, threshold: Threshold, *, masks: bool, quiet: bool) -> Evaluation:
+    """Six good parts and two kinds of defect; unless `quiet`, one false alarm and one miss."""
+    rng = np.random.default_rng(1)
+    kinds = {"good": 6, "scratch": 3, "a<b>": 1}
+    for kind, n in kinds.items():
+        (folder / "test" / kind).mkdir(parents=True)
+        (folder / "ground_truth" / kind).mkdir(parents=True)
+        for i in range(n):
+            frame = rng.integers(60, 90, (FRAME.height, FRAME.width, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / "test" / kind / f"{kind[0]}{i}.png"), frame)
+            mask = np.zeros((FRAME.height, FRAME.width), np.uint8)
+            mask[20:30, 30:50] = 255
+            if masks and kind != "good":
+                name = folder / "ground_truth" / kind / f"{kind[0]}{i}_mask.png"
+                cv2.imwrite(str(name), mask)
+    samples = read_test_set(folder)
+    seen = iter(samples)
+
+    def infer(_: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        sample = next(seen)
+        odd = not quiet and sample.path.stem in ("g0", "s0")
+        high = (sample.defect is not None) != odd
+        cells = rng.random((GEOMETRY.map.height, GEOMETRY.map.width)).astype(np.float32)
+        cells[8:16, 8:20] += 6.0 * high
+        return cells, 0.5 + 4.0 * high + 0.1 * float(rng.random())
+
+    return evaluate(infer, samples, threshold, GEOMETRY, channels="rgb")
+
+
+def evaluation_page(folder: Path, *, masks: bool = True, quiet: bool = False) -> Page:
+    threshold = provisional()
+    evaluation = evaluation_of(folder / "data", threshold, masks=masks, quiet=quiet)
+    path = folder / "evaluation.html"
+    write_evaluation_report(
+        path, manifest_of(threshold), evaluation, stories=["A plain <baseline> does worse."]
+    )
+    return Page(path)
+
+
+@pytest.mark.parametrize("kind", ["fit", "evaluation"])
+def test_a_page_is_self_contained(tmp_path: Path, kind: str) -> None:
+    page = (
+        fit_page(tmp_path, provisional(), ("a.png", "b.png"))
+        if kind == "fit"
+        else evaluation_page(tmp_path)
+    )
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "form"}
+    for _, attributes in page.tags:
+        assert not attributes.keys() & {"href", "xlink:href", "srcset", "onload", "onerror"}
+        assert (attributes.get("src") or "data:").startswith("data:")
+    assert not re.search(r"https?://|@import|url\(", page.source)
+    images = page.images()
+    assert len(images) >= 5
+    assert all(max(image.shape) <= 420 for image in images)
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        provisional(),
+        provisional("views", 6, 1),
+        provisional("held-out", 9, 9),
+        provisional("leave-one-out", 14, 14),
+    ],
+    ids=lambda threshold: threshold.calibration.rule,
+)
+def test_a_provisional_threshold_is_called_so(tmp_path: Path, threshold: Threshold) -> None:
+    page = fit_page(tmp_path, threshold, ("a.png",))
+    assert "provisional" in page.text
+    assert "no guarantee holds" in page.text
+    assert "99 good parts are needed" in page.text
+    assert "no part in the fit: at most" not in page.text
+
+
+def test_each_provisional_rule_has_its_own_words(tmp_path: Path) -> None:
+    views = fit_page(tmp_path, provisional("views", 6, 1), ("a.png",)).text
+    held_out = fit_page(tmp_path, provisional("held-out", 9, 9), ("a.png",)).text
+    left_out = fit_page(tmp_path, provisional("leave-one-out", 14, 14), ("a.png",)).text
+    assert "guessed from 6 altered views of the one image" in views
+    assert "from 9 good parts that took no part in the fit, too few" in held_out
+    assert "14 scores: each good part judged by a detector fitted on the others" in left_out
+    assert "One part in 15 scores higher" in left_out
+
+
+@pytest.mark.parametrize("kind", ["fit", "evaluation"])
+def test_a_guaranteed_threshold_is_never_called_provisional(tmp_path: Path, kind: str) -> None:
+    threshold = guaranteed()
+    if kind == "fit":
+        page = fit_page(tmp_path, threshold, ("a.png",))
+    else:
+        path = tmp_path / "evaluation.html"
+        evaluation = evaluation_of(tmp_path / "data", threshold, masks=True, quiet=True)
+        write_evaluation_report(path, manifest_of(threshold), evaluation)
+        page = Page(path)
+    assert "provisional" not in page.source.lower()
+    assert "120 good parts that took no part in the fit: at most 1 % false alarms" in page.text
+    realised = threshold.calibration.realised_95
+    assert realised is not None
+    assert f"95 of 100 such calibrations stay under {100 * realised:.1f} %" in page.text
+
+
+def test_every_normal_is_named_and_shown(tmp_path: Path) -> None:
+    names = tuple(f"part_{i:03}.png" for i in range(40))
+    page = fit_page(tmp_path, provisional(), names)
+    assert all(name in page.text for name in names)
+    assert "Without a picture here: part_032.png" in page.text
+
+
+def test_names_are_text_and_not_markup(tmp_path: Path) -> None:
+    page = fit_page(tmp_path, provisional(), (HOSTILE, "b.png"))
+    assert HOSTILE in page.text
+    assert HOSTILE not in page.source
+    assert "&lt;img src=x&gt;.png" in page.source
+    assert "<b>part" not in page.source
+    page = evaluation_page(tmp_path)
+    assert "a<b>" in page.text
+    assert "a<b>" not in page.source
+    assert "A plain <baseline> does worse." in page.text
+
+
+def test_a_name_that_is_no_text_can_be_written(tmp_path: Path) -> None:
+    assert "a?.png" in fit_page(tmp_path, provisional(), ("a\udcff.png",)).text
+
+
+@pytest.mark.parametrize(
+    ("licence", "warned"),
+    [
+        ("Apache-2.0", False),
+        ("FAIR non-commercial research licence: not for production", True),
+        ("DINOv3 licence (Meta): read it before commercial use", True),
+    ],
+)
+def test_a_restrictive_licence_is_a_warning(tmp_path: Path, licence: str, warned: bool) -> None:
+    page = fit_page(tmp_path, guaranteed(), ("a.png",), licence=licence)
+    assert ("Mind the licence" in page.text) == warned
+    assert any("warning" in (a.get("class") or "") for _, a in page.tags) == warned
+    assert licence in page.text
+
+
+def test_facts_and_candidates_are_told(tmp_path: Path) -> None:
+    text = fit_page(tmp_path, provisional(), ("a.png",)).text
+    for fact in ("tiny (tiny_vit)", "none (convolutional)", "memory: asked for.", "96x64 px"):
+        assert fact in text
+    assert "memory (chosen)" in text
+    assert "mean of the largest 1 % of the patch differences" in text
+    assert "0.850" in text
+
+
+def test_pixel_figures_are_absent_without_masks(tmp_path: Path) -> None:
+    page = evaluation_page(tmp_path, masks=False)
+    assert "Pixel AUROC — no masks" in page.text
+    assert "AUPRO — no masks" in page.text
+    cells = re.findall(r"<tr><th scope=\"row\">scratch</th>(.*?)</tr>", page.source)[0]
+    assert re.findall(r"<td class=\"n\">(.*?)</td>", cells)[2:4] == ["—", "—"]
+
+
+def test_pixel_figures_are_told_with_masks(tmp_path: Path) -> None:
+    page = evaluation_page(tmp_path)
+    assert "no masks" not in page.text
+    assert re.search(r"Pixel AUROC [\d.]+ %", page.text)
+
+
+def test_mistakes_are_counted_named_and_shown(tmp_path: Path) -> None:
+    page = evaluation_page(tmp_path)
+    assert "False alarms 1 of 6" in page.text
+    assert "Misses 1 of 4" in page.text
+    assert "The worst of 1 false alarm." in page.text
+    assert re.search(r"g0\.png score [\d.]+, [\d.]+ × threshold: false alarm", page.text)
+    assert re.search(r"s0\.png , worst of 1 missed score [^:]+: missed", page.text)
+    assert "median of 3" in page.text
+
+
+def test_without_false_alarms_the_nearest_good_parts_are_shown(tmp_path: Path) -> None:
+    page = evaluation_page(tmp_path, quiet=True)
+    assert "No good part was called anomalous; these came nearest." in page.text
+    assert "false alarm<" not in page.source
+    assert "missed<" not in page.source.replace("missed</th>", "")
+
+
+def test_the_labelled_defect_is_outlined_on_the_frame(tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "masked").mkdir()
+
+    def cyan(page: Page) -> int:
+        return sum(
+            int(((image[..., 0] > 140) & (image[..., 1] > 140) & (image[..., 2] < 100)).sum())
+            for image in page.images()
+        )
+
+    assert cyan(evaluation_page(tmp_path / "bare", masks=False)) == 0
+    assert cyan(evaluation_page(tmp_path / "masked", masks=True)) > 50
+
+
+def test_a_report_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    fit_page(tmp_path, provisional(), ("old.png",))
+    page = fit_page(tmp_path, provisional(), ("new.png",))
+    assert "old.png" not in page.text
+    assert os.listdir(tmp_path) == ["fit.html"]
+
+
+@pytest.mark.parametrize("place", ["missing/fit.html", "folder"])
+def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    pictures = pictures_of(("a.png",))
+    with pytest.raises(InputError, match="cannot write"):
+        write_fit_report(tmp_path / place, manifest_of(provisional()), pictures, pictures)
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_maps_are_copied_from_a_backend_that_reuses_its_memory() -> None:
+    pictures = pictures_of(("a.png", "b.png"))
+    assert [float(d[0, 0]) for d in pictures.differences] == pytest.approx(pictures.scores)
+    assert pictures.scores[0] != pictures.scores[1]
+
+
+def test_few_scores_are_dots_and_many_are_bars() -> None:
+    few = score_chart([Series("few", [0.5] * (FEW - 1), "good")], 1.0)
+    many = score_chart([Series("many", [0.5] * FEW, "good")], 1.0)
+    assert few.count("<circle") == FEW - 1
+    assert "<circle" not in many
+    assert many.count('<rect class="good"') == 1
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e4], ids=["linear", "log"])
+def test_no_bar_straddles_the_threshold(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    scores = (rng.random(200) * np.geomspace(1, spread, 200)).tolist()
+    threshold = sorted(scores)[120]
+    chart = score_chart([Series("parts", scores, "good")], threshold)
+    line = float(re.findall(r'class="threshold" x1="([\d.]+)%"', chart)[0])
+    bars = re.findall(
+        r'class="good" x="([\d.]+)%" y="[\d.]+" width="([\d.]+)%".*?: (\d+)</title>', chart
+    )
+    beyond = 0
+    for x, width, n in bars:
+        left, right = float(x), float(x) + float(width)
+        assert right <= line + 0.01 or left >= line - 0.01
+        assert -0.01 <= left < right <= 100.01
+        beyond += int(n) * (left >= line - 0.01)
+    # A score at the threshold is not beyond it.
+    assert beyond == sum(score > threshold for score in scores) == 79
+
+
+def test_the_axis_is_logarithmic_only_for_wide_positive_scores() -> None:
+    assert Axis.over([0.1, 2.1]).log
+    assert not Axis.over([0.1, 1.9]).log
+    assert not Axis.over([0.0, 5.0]).log
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0, 0.0], [3.0, 3.0], [-1.0, 2.0], [1e-9, 2e-9], [1e-9, 1e3], [0.2, 7.0]]
+)
+def test_ticks_are_few_distinct_and_on_the_axis(values: list[float]) -> None:
+    axis = Axis.over(values)
+    ticks = axis.ticks()
+    assert 2 <= len(ticks) <= 8
+    assert len({f"{tick:g}" for tick in ticks}) == len(ticks)
+    assert all(-1e-6 <= axis.percent(axis.scale(tick)) <= 100 + 1e-6 for tick in ticks)
