@@ -1,0 +1,133 @@
+"""The whole detector as one module: a camera's bytes in, difference map and image score out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgefoundad.bundle import PROJECTOR, Bundle
+from edgefoundad.errors import InputError
+from edgefoundad.geometry import MAP_CELLS_PER_PATCH, Geometry
+from edgefoundad.training import catalogue
+from edgefoundad.training import weights as weights_files
+from edgefoundad.training.encoder import Encoder, build_encoder
+from edgefoundad.training.preprocess import Preprocess, smooth_upsample_matrix
+from edgefoundad.training.projector import Projector, build_projector
+
+TOP_FRACTION = 0.01
+"""Share of the patches whose mean difference is the image score (FoundAD: 10 of 1,024)."""
+
+SMOOTHING = 0.5
+"""Gaussian on the difference map, in patches: hides the grid, keeps the defect's outline."""
+
+
+class Embedder(nn.Module):
+    """Frame, uint8 [1, H, W, C], to patch embeddings, float32 [1, N, D]."""
+
+    def __init__(self, encoder: Encoder, geometry: Geometry, *, channels: str = "rgb") -> None:
+        super().__init__()
+        self.preprocess = Preprocess(
+            frame=geometry.frame,
+            model=geometry.model,
+            channels=channels,
+            mean=encoder.mean,
+            std=encoder.std,
+        )
+        self.encoder = encoder
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Patch embeddings, row by row over the grid."""
+        embeddings: Tensor = self.encoder(self.preprocess(frame))
+        return embeddings
+
+
+class Scoring(nn.Module):
+    """Patch differences, float32 [B, N], to difference maps [B, h, w] and image scores [B]."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, geometry: Geometry, *, top_fraction: float = TOP_FRACTION) -> None:
+        super().__init__()
+        self.grid, cells = geometry.grid, geometry.map
+        sigma = SMOOTHING * MAP_CELLS_PER_PATCH
+        rows = smooth_upsample_matrix(self.grid.height, cells.height, sigma)
+        columns = smooth_upsample_matrix(self.grid.width, cells.width, sigma)
+        self.register_buffer("rows", rows)
+        self.register_buffer("columns", columns.T.contiguous())
+        self.top = max(1, round(top_fraction * self.grid.width * self.grid.height))
+
+    def forward(self, differences: Tensor) -> tuple[Tensor, Tensor]:
+        """Smooth the differences into a map; average the largest into a score."""
+        score = differences.topk(self.top, dim=1).values.mean(1)
+        coarse = differences.reshape(-1, self.grid.height, self.grid.width)
+        return self.rows @ coarse @ self.columns, score
+
+
+class Detector(nn.Module):
+    """Embedder, projector and scoring; the exported graph is this module.
+
+    `forward` takes a frame, uint8 [1, H, W, C], and returns the difference map, float32 [1, h, w],
+    and the image score, float32 [1].
+    """
+
+    def __init__(self, embedder: Embedder, projector: Projector, scoring: Scoring) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.projector = projector
+        self.scoring = scoring
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Difference map and image score of one frame."""
+        difference, score = self.scoring(self.projector(self.embedder(frame)))
+        return difference, score
+
+    def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        """Judge a frame held in numpy: uint8 [H, W, C] to map, float32 [h, w], and score."""
+        device = self.scoring.rows.device
+        with torch.inference_mode():
+            difference, score = self(torch.from_numpy(frame)[None].to(device))
+        return difference[0].cpu().numpy(), float(score)
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolve `auto`, `cpu` or `cuda`.
+
+    Raises:
+        InputError: CUDA was asked for and is not there.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("found no CUDA device; expected one for --device cuda: use --device cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def load_detector(
+    bundle: Bundle, *, geometry: Geometry | None = None, channels: str = "rgb"
+) -> Detector:
+    """Build the detector of a bundle again, for export or for judging without a graph.
+
+    Args:
+        bundle: where it was fitted into.
+        geometry: another frame size; the bundle's own where None.
+        channels: the camera's channel order.
+
+    Raises:
+        InputError: the encoder's weights are gone or are others.
+    """
+    manifest = bundle.manifest
+    entry, _ = catalogue.find(manifest.encoder.name)
+    weights = weights_files.again(entry, manifest.encoder.weights)
+    geometry = geometry or manifest.geometry
+    encoder = build_encoder(
+        entry, block=manifest.encoder.block, size=geometry.model, weights=weights
+    )
+    projector = build_projector(manifest.projector, bundle.file(PROJECTOR, advice="fit again"))
+    detector = Detector(
+        Embedder(encoder, geometry, channels=channels),
+        projector,
+        Scoring(geometry, top_fraction=manifest.score.top_fraction),
+    )
+    return detector.eval().requires_grad_(False)

@@ -1,0 +1,86 @@
+"""The frames that a detector is proved on, chosen at fit time and kept in its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefoundad.errors import InputError
+from edgefoundad.geometry import Size
+from edgefoundad.training import synthesis
+from edgefoundad.training.views import views
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SourceFrames:
+    """Frames in the normals' own size and in RGB, before any camera's layout.
+
+    Attributes:
+        frames: uint8 [n, H, W, 3].
+        kinds: "normal", "defect" or "colour".
+    """
+
+    frames: NDArray[np.uint8]
+    kinds: tuple[str, ...]
+
+    def save(self, path: Path) -> None:
+        """Write an npz without pickled objects."""
+        np.savez_compressed(path, frames=self.frames, kinds=np.asarray(self.kinds))
+
+    @classmethod
+    def load(cls, path: Path) -> SourceFrames:
+        """Read an npz.
+
+        Raises:
+            InputError: the file holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                return cls(data["frames"], tuple(str(kind) for kind in data["kinds"]))
+        except Exception as error:  # numpy, zipfile and zlib each have their own for a broken file.
+            raise InputError(f"{path} holds no frames ({error}): fit again") from None
+
+    def resized(self, size: Size) -> NDArray[np.uint8]:
+        """The frames as a camera of another resolution would show them: uint8 [n, H, W, 3]."""
+        if self.frames.shape[1:3] == (size.height, size.width):
+            return self.frames
+        resized = [cv2.resize(f, tuple(size), interpolation=cv2.INTER_AREA) for f in self.frames]
+        return np.asarray(np.stack(resized), np.uint8)
+
+
+def golden_frames(normals: Sequence[Frame], seed: int) -> SourceFrames:
+    """Two normal frames, two with synthetic defects, and one asymmetric in colour and place.
+
+    Args:
+        normals: the frames of the fit; one is enough.
+        seed: of the synthetic defects.
+    """
+    rng = np.random.default_rng([seed, 2])
+    first, second = normals[0], normals[min(1, len(normals) - 1)]
+    frames = [
+        # Views, not the fitted images themselves: those can lie at a distance of exactly zero,
+        # where a relative error means nothing.
+        views(first)[0],
+        views(second)[1],
+        synthesis.texture(first, rng)[0],
+        synthesis.scratch(synthesis.stain(second, rng)[0], rng)[0],
+        _asymmetric(first),
+    ]
+    return SourceFrames(np.stack(frames), ("normal", "normal", "defect", "defect", "colour"))
+
+
+def _asymmetric(frame: Frame) -> Frame:
+    """A frame on which no swap of channels and no flip or transposition goes unnoticed."""
+    height, width = frame.shape[:2]
+    painted = np.array(frame)
+    h, w = height // 5, width // 5
+    painted[h : 2 * h, w : 3 * w] = (220, 30, 40)
+    painted[3 * h : 4 * h, 3 * w : 4 * w] = (30, 60, 210)
+    return painted

@@ -1,0 +1,68 @@
+"""The nearest-neighbour projector: every embedding is mapped to the nearest normal one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgefoundad.training.projector import Projector
+
+CAPACITY = 8192
+"""Normal embeddings kept at most; more are thinned to a coreset that covers them."""
+
+
+class MemoryProjector(Projector):
+    """Difference: cosine distance to the nearest normal embedding, as a matmul and a max.
+
+    Source: AnomalyDINO, arXiv 2405.14529.
+    """
+
+    kind = "memory"
+    bank: Tensor
+
+    def __init__(self, dimension: int, entries: int) -> None:
+        super().__init__()
+        self.register_buffer("bank", torch.zeros(dimension, entries))
+
+    def settings(self) -> dict[str, int | float]:
+        """Embedding dimension and number of normal embeddings kept."""
+        return {"dimension": self.bank.shape[0], "entries": self.bank.shape[1]}
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """One minus the cosine to the nearest normal embedding."""
+        return 1 - (F.normalize(embeddings, dim=-1) @ self.bank).amax(-1)
+
+
+def fit_memory(embeddings: Tensor, *, seed: int, capacity: int = CAPACITY) -> MemoryProjector:
+    """Keep the normal embeddings, or a coreset of them.
+
+    Args:
+        embeddings: normal patch embeddings, float32 [M, C].
+        seed: where the coreset starts.
+        capacity: embeddings kept at most.
+    """
+    bank = F.normalize(embeddings, dim=1)
+    if len(bank) > capacity:
+        bank = bank[_cover(bank, capacity, seed)]
+    projector = MemoryProjector(bank.shape[1], len(bank))
+    projector.bank.copy_(bank.T)
+    return projector.to(embeddings.device).eval()
+
+
+def _cover(points: Tensor, count: int, seed: int) -> Tensor:
+    """Indices of a k-centre greedy coreset: each next point is the farthest from those chosen.
+
+    Distances are taken in a random projection, as PatchCore does (arXiv 2106.08265).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    width = min(64, points.shape[1])
+    squeeze = torch.randn(points.shape[1], width, generator=generator).to(points)
+    flat = points @ squeeze
+    chosen = torch.empty(count, dtype=torch.long, device=points.device)
+    chosen[0] = int(torch.randint(len(points), (1,), generator=generator))
+    nearest = torch.full((len(points),), torch.inf, device=points.device)
+    for i in range(1, count):
+        nearest = torch.minimum(nearest, (flat - flat[chosen[i - 1]]).square().sum(1))
+        chosen[i] = nearest.argmax()
+    return chosen

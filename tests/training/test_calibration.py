@@ -1,0 +1,144 @@
+"""Thresholds at fit time: who is left out, and what is promised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from edgefoundad.geometry import Geometry, Size  # noqa: E402
+from edgefoundad.training.calibration import (  # noqa: E402
+    ONE_SHOT_MARGIN,
+    TAIL,
+    Judgement,
+    judge,
+    left_out,
+    threshold,
+)
+from edgefoundad.training.detector import Scoring  # noqa: E402
+from edgefoundad.training.memory import fit_memory  # noqa: E402
+from edgefoundad.training.projector import Projector  # noqa: E402
+
+GEOMETRY = Geometry.plan(Size(128, 80), short_side=80, patch=16)  # 8 x 5 patches
+
+
+def judgements(scores: list[float]) -> list[Judgement]:
+    return [Judgement(score, np.full((4, 6), 2 * score, np.float32)) for score in scores]
+
+
+positive = st.floats(1e-3, 10, allow_nan=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scores=st.lists(positive, min_size=1, max_size=120), rate=st.floats(0.005, 0.6))
+def test_held_out_normals_promise_a_rate_only_where_there_are_enough(
+    scores: list[float], rate: float
+) -> None:
+    got = threshold(judgements(scores), parts=len(scores), rule="held-out", false_alarms=rate)
+    enough = len(scores) >= 1 / rate - 1 - 1e-6
+    assert got.provisional is not enough
+    if enough:
+        # The rank's own definition, and what it is for: no more than the share may exceed it.
+        rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
+        assert got.score == sorted(scores)[max(1, rank) - 1]
+        assert sum(s > got.score for s in scores) <= rate * (len(scores) + 1) + 1e-6
+        assert got.calibration.rule == "conformal"
+    else:
+        assert got.score >= max(scores)
+        assert got.calibration.realised_95 is None
+        assert got.calibration.rule == "held-out"
+    assert got.map == pytest.approx(2 * got.score, rel=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["leave-one-out", "views"])
+def test_scores_of_the_fitted_few_never_carry_a_promise(rule: str) -> None:
+    got = threshold(judgements([0.1] * 500), parts=500, rule=rule, false_alarms=0.1)
+    assert got.provisional
+    assert got.calibration.realised_95 is None
+
+
+def test_a_lower_rate_asks_for_a_higher_threshold() -> None:
+    scores = [0.1, 0.3, 0.2, 0.25]
+    last = 0.0
+    for rate in (0.5, 0.2, 0.1, 0.01, 0.001):
+        got = threshold(judgements(scores), parts=4, rule="leave-one-out", false_alarms=rate)
+        # One normal in n + 1 exceeds the largest: to there the scores themselves speak.
+        beyond = max(0.0, math.log(1 / (rate * 5)))
+        assert got.score == pytest.approx(0.3 * math.exp(TAIL * beyond))
+        assert got.score >= last
+        last = got.score
+    assert last > 0.3
+
+
+def test_views_of_one_part_get_a_margin_of_their_own() -> None:
+    got = threshold(judgements([0.2, 0.4]), parts=1, rule="views", false_alarms=0.01)
+    assert got.score == pytest.approx(ONE_SHOT_MARGIN * 0.4)
+    assert (got.calibration.n, got.calibration.parts) == (2, 1)
+
+
+def recorder(seen: list[Tensor]) -> Callable[[Tensor, Tensor | None], Projector]:
+    def fit(normals: Tensor, damaged: Tensor | None) -> Projector:
+        seen.append(normals)
+        if damaged is not None:
+            assert len(damaged) == len(normals)
+            assert torch.equal(damaged[:, 0], -normals)
+        return fit_memory(normals.flatten(0, 1), seed=0)
+
+    return fit
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 11])
+@pytest.mark.parametrize("trains", [False, True])
+def test_no_normal_is_scored_by_a_projector_that_saw_it(n: int, trains: bool) -> None:
+    torch.manual_seed(0)
+    views = torch.randn(n, 1, 40, 12)
+    damaged = -views[:, :1] if trains else None
+    seen: list[Tensor] = []
+    judged = left_out(recorder(seen), Scoring(GEOMETRY), views, damaged)
+    assert len(judged) == n
+    assert len(seen) == min(n, 8)
+    # Random directions: a projector that had seen the normal would find it at no distance.
+    assert min(one.score for one in judged) > 0.05
+    # In order: the first judgement is the first normal's.
+    truth = judge(fit_memory(views[1:, 0].flatten(0, 1), seed=0), Scoring(GEOMETRY), views[:1, 0])
+    if n <= 8:
+        assert judged[0].score == pytest.approx(truth[0].score)
+
+
+def test_a_single_normal_is_judged_by_its_views() -> None:
+    torch.manual_seed(0)
+    views = torch.randn(1, 4, 40, 12)
+    judged = left_out(recorder([]), Scoring(GEOMETRY), views, None)
+    # The image itself took part and would say nothing.
+    assert len(judged) == 3
+    assert min(one.score for one in judged) > 0.05
+
+
+def test_the_score_is_the_mean_of_the_largest_share_and_the_map_keeps_a_constant() -> None:
+    geometry = Geometry.plan(Size(640, 480), short_side=480, patch=16)  # 40 x 30
+    scoring = Scoring(geometry)
+    differences = torch.zeros(1, 1200)
+    differences[0, :12] = torch.arange(12.0)
+    difference, score = scoring(differences)
+    assert float(score) == pytest.approx(np.arange(12).mean())
+    assert difference.shape == (1, 120, 160)
+    flat, _ = scoring(torch.full((1, 1200), 0.7))
+    torch.testing.assert_close(flat, torch.full_like(flat, 0.7))
+    # Even a frame of few patches has a score.
+    assert Scoring(GEOMETRY, top_fraction=1e-6).top == 1
+
+
+def test_the_map_puts_a_patch_where_it_lies_in_the_frame() -> None:
+    differences = torch.zeros(1, 40)
+    differences[0, 1 * 8 + 6] = 1  # row 1, column 6
+    difference, _ = Scoring(GEOMETRY)(differences)
+    row, column = divmod(int(difference[0].argmax()), difference.shape[2])
+    assert (row // 4, column // 4) == (1, 6)

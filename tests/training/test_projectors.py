@@ -1,0 +1,243 @@
+"""Projectors: their mathematics, their determinism, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from edgefoundad.errors import InputError  # noqa: E402
+from edgefoundad.training.foundad import FoundadProjector, fit_foundad  # noqa: E402
+from edgefoundad.training.memory import fit_memory  # noqa: E402
+from edgefoundad.training.projector import Projector, build_projector  # noqa: E402
+from edgefoundad.training.subspace import VARIANCE, SubspaceProjector, fit_subspace  # noqa: E402
+
+Make = Callable[..., Tensor]
+
+
+# Subspace
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    dimension=st.integers(3, 40),
+    rank=st.integers(1, 8),
+    patches=st.integers(2, 120),
+    seed=st.integers(0, 1000),
+)
+def test_subspace_is_the_smallest_that_keeps_the_variance(
+    dimension: int, rank: int, patches: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scales = rng.uniform(0.1, 3, min(rank, dimension))
+    normals = (rng.normal(size=(patches, len(scales))) * scales) @ rng.normal(
+        size=(len(scales), dimension)
+    ) + 1e-3 * rng.normal(size=(patches, dimension))
+    projector = fit_subspace(torch.tensor(normals, dtype=torch.float32))
+
+    centred = normals - normals.mean(0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    share = np.cumsum(singular**2) / (singular**2).sum()
+    wanted = min(int(np.searchsorted(share, VARIANCE)) + 1, dimension - 1)
+    assert projector.settings() == {"dimension": dimension, "rank": wanted}
+    kept = directions[:wanted]
+    probe = rng.normal(size=(7, dimension)) * 2
+    outside = (probe - normals.mean(0)) - (probe - normals.mean(0)) @ kept.T @ kept
+    got = projector(torch.tensor(probe[None], dtype=torch.float32))
+    np.testing.assert_allclose(got[0].numpy(), (outside**2).mean(1), rtol=2e-2, atol=1e-3)
+
+
+def test_subspace_keeps_what_lies_in_it_and_measures_what_lies_outside() -> None:
+    torch.manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(32, 32))[0]
+    inside, outside = directions[:, :4], directions[:, 4]
+    centre = torch.randn(32)
+    normals = torch.randn(500, 4) @ inside.T + centre
+    projector = fit_subspace(normals)
+    fresh = torch.randn(1, 50, 4) @ inside.T + centre
+    assert float(projector(fresh).max()) < 1e-4 + (1 - VARIANCE) * float(fresh.square().mean())
+    for length in (0.5, 2.0, 4.0):
+        # The difference is the mean over channels of the square of what is outside.
+        moved = (centre + length * outside)[None, None]
+        assert float(projector(moved)) == pytest.approx(length**2 / 32, rel=1e-3)
+
+
+def test_normals_without_variance_still_leave_something_outside() -> None:
+    # One flat picture: a basis of all but one direction would find nothing anomalous.
+    projector = fit_subspace(torch.ones(30, 16))
+    assert projector.settings()["rank"] == 1
+    odd = torch.ones(1, 8, 16) + torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0))
+    assert float(projector(odd).min()) > 0.1
+
+
+# Memory
+
+
+def brute_force(bank: Tensor, probe: Tensor) -> np.ndarray:
+    a = probe.numpy().astype(np.float64)
+    b = bank.numpy().astype(np.float64)
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    b /= np.linalg.norm(b, axis=1, keepdims=True)
+    return np.asarray((1 - a @ b.T).min(1))
+
+
+def test_memory_is_the_cosine_distance_to_the_nearest_normal(embeddings: Make) -> None:
+    bank, probe = embeddings(4).flatten(0, 1), embeddings(1, seed=3)
+    projector = fit_memory(bank, seed=0)
+    np.testing.assert_allclose(
+        projector(3.5 * probe)[0].numpy(), brute_force(bank, probe[0]), atol=2e-6
+    )
+    # A normal embedding itself lies at no distance, whatever its length.
+    assert float(projector(2 * bank[None]).abs().max()) < 1e-5
+
+
+def test_a_coreset_covers_better_than_a_draw_and_is_the_same_each_time(embeddings: Make) -> None:
+    bank = embeddings(6, patches=100).flatten(0, 1)
+    small = fit_memory(bank, seed=1, capacity=60)
+    assert small.settings() == {"dimension": 48, "entries": 60}
+    assert torch.equal(small.bank, fit_memory(bank, seed=1, capacity=60).bank)
+    assert not torch.equal(small.bank, fit_memory(bank, seed=2, capacity=60).bank)
+    # Every entry is one of the normals, and none is kept twice.
+    assert len({tuple(column.tolist()) for column in small.bank.T}) == 60
+    assert brute_force(bank, small.bank.T).max() < 1e-5
+    drawn = bank[torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))[:60]]
+    assert float(small(bank[None]).max()) < brute_force(drawn, bank).max()
+
+
+def test_a_bank_within_capacity_is_kept_whole(embeddings: Make) -> None:
+    bank = embeddings(1, patches=20)[0]
+    assert fit_memory(bank, seed=0, capacity=20).settings()["entries"] == 20
+
+
+# foundad
+
+
+def damaged_copies(clean: Tensor, copies: int = 2) -> Tensor:
+    torch.manual_seed(5)
+    noise = torch.randn(len(clean), copies, *clean.shape[1:])
+    hit = torch.rand(len(clean), copies, clean.shape[1], 1) < 0.2
+    return clean[:, None] + 2 * noise * hit
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_foundad_learns_what_is_normal_even_from_one_image(embeddings: Make, n: int) -> None:
+    clean = embeddings(n)
+    damaged = damaged_copies(clean)
+    short = fit_foundad(clean, damaged, seed=0, steps=2)
+    trained = fit_foundad(clean, damaged, seed=0, steps=120)
+    fresh = embeddings(1, seed=8)
+    assert float(trained(clean).mean()) < 0.5 * float(short(clean).mean())
+    # And of places on the manifold that it has not seen it says less than of damage.
+    hit = damaged_copies(fresh)[:, 0]
+    changed = (hit != fresh).any(-1)
+    assert float(trained(hit)[changed].mean()) > 2 * float(trained(fresh).mean())
+    assert trained(fresh).shape == (1, 40)
+
+
+def test_foundad_s_difference_is_measured_in_one_scale_for_all_channels(embeddings: Make) -> None:
+    clean = embeddings(2)
+    projector = fit_foundad(clean, damaged_copies(clean), seed=0, steps=1)
+    assert projector.spread.shape == ()
+    assert float(projector.standardise(clean).square().mean()) == pytest.approx(1, rel=0.05)
+
+
+def test_a_seed_decides_foundad_and_nothing_else_is_touched(embeddings: Make) -> None:
+    clean = embeddings(2)
+    damaged = damaged_copies(clean)
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state()
+    first = fit_foundad(clean, damaged, seed=0, steps=6)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(7)
+    again = fit_foundad(clean, damaged, seed=0, steps=6)
+    other = fit_foundad(clean, damaged, seed=1, steps=6)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert not torch.equal(first.enter.weight, other.enter.weight)
+    assert not any(parameter.requires_grad for parameter in first.parameters())
+
+
+def test_foundad_reports_every_step(embeddings: Make) -> None:
+    clean = embeddings(1)
+    seen: list[tuple[int, int]] = []
+    fit_foundad(
+        clean, damaged_copies(clean), seed=0, steps=3, progress=lambda *step: seen.append(step)
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+# Files
+
+
+@pytest.fixture(params=["subspace", "memory", "foundad"])
+def fitted(request: pytest.FixtureRequest, embeddings: Make) -> Projector:
+    clean = embeddings(2)
+    if request.param == "subspace":
+        return fit_subspace(clean.flatten(0, 1))
+    if request.param == "memory":
+        return fit_memory(clean.flatten(0, 1), seed=0)
+    return fit_foundad(clean, damaged_copies(clean), seed=0, steps=2)
+
+
+def test_a_projector_is_built_again_from_its_file(
+    fitted: Projector, embeddings: Make, tmp_path: Path
+) -> None:
+    path = tmp_path / "projector.safetensors"
+    fitted.save(path)
+    record = fitted.record("asked for")
+    assert record.kind == fitted.kind
+    assert record.parameters == sum(tensor.numel() for tensor in fitted.state_dict().values())
+    built = build_projector(record, path)
+    # Another number of patches than it was fitted on: no projector knows the grid.
+    probe = embeddings(1, patches=23, seed=4)
+    with torch.inference_mode():
+        assert torch.equal(built(probe), fitted(probe))
+    assert not built.training
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "missing", "other"])
+def test_a_damaged_projector_is_refused(fitted: Projector, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "projector.safetensors"
+    fitted.save(path)
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "other":
+        SubspaceProjector(3, 1).save(path)
+    else:
+        path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"hello"}[damage])
+    with pytest.raises(InputError, match="does not fit its manifest") as caught:
+        build_projector(fitted.record("x"), path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["none", "unknown", "other", "fraction"])
+def test_settings_that_are_not_the_projector_s_are_refused(
+    fitted: Projector, tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "projector.safetensors"
+    fitted.save(path)
+    name = next(reversed(fitted.settings()))
+    settings_of = {
+        "none": {},
+        "unknown": {**fitted.settings(), "depth_of_field": 2},
+        "other": {**fitted.settings(), name: int(fitted.settings()[name]) + 1},
+        "fraction": {**fitted.settings(), name: 2.5},
+    }
+    record = fitted.record("x").model_copy(update={"settings": settings_of[change]})
+    with pytest.raises(InputError, match="does not fit its manifest"):
+        build_projector(record, path)
+
+
+def test_foundad_takes_a_grid_of_any_size() -> None:
+    projector = FoundadProjector(48, 128, 1).eval()
+    for patches in (1, 7, 300):
+        assert projector(torch.zeros(2, patches, 48)).shape == (2, patches)
