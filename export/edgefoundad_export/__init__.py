@@ -1,0 +1,1 @@
+"""Detector → one fused ONNX graph, verified before it is written."""
