@@ -1,0 +1,1 @@
+"""The device: capture → infer → decide → act. Runs on any Linux machine; never imports torch."""
