@@ -1,0 +1,117 @@
+"""What a person sees of a running command: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+    from rich.table import Table
+
+
+class Progress:
+    """Shows stages with their bars and times left; one line per stage where there is no terminal.
+
+    Call it with what is being done, how much of it is done and how much there is (0: not known).
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        from rich import progress as bars
+        from rich.console import Console
+
+        console = Console(stderr=True, quiet=quiet)
+        self._live = console.is_terminal
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, float] = {}
+        self._bars = bars.Progress(
+            bars.SpinnerColumn(finished_text="[green]✓"),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=28),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+        )
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Report progress of one stage."""
+        if self._live:
+            if what not in self._tasks:
+                self._tasks[what] = self._bars.add_task(what, total=total or None)
+            self._bars.update(self._tasks[what], completed=done, total=total or None)
+            return
+        began = self._began.setdefault(what, time.monotonic())
+        if total and done >= total:
+            self._console.print(f"  {what}: {total} in {time.monotonic() - began:.1f} s")
+            # A stage that comes again (one training per left-out part) is a stage of its own.
+            del self._began[what]
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._bars.stop()
+
+
+def print_json(record: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def plain(text: object) -> str:
+    """Text that is shown as it is: brackets in a file's name are no markup."""
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
+def print_line(text: str) -> None:
+    """Print a line on stdout, with rich's markup."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(text)
+
+
+def facts(rows: list[tuple[str, str]]) -> Table:
+    """A two-column table of what was found."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Down a pipe a cell is never cut off to fit a screen that is not there.
+        console = Console(highlight=False, width=200)
+    console.print(table)
+
+
+def threshold_in_words(summary: dict[str, Any]) -> str:
+    """A detector's threshold with the promise it carries, or that it carries none."""
+    value = f"{summary['threshold']:.4g}"
+    rate = f"{summary['false_alarms']:.2%}".replace(".00%", "%")
+    if summary["provisional"]:
+        return f"{value}  [yellow]provisional[/yellow]: aims at {rate} false alarms, no guarantee"
+    return f"{value}  at most {rate} false alarms on average, from parts left out of the fit"

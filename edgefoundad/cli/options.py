@@ -1,0 +1,38 @@
+"""How values are written on the command line: rates, sizes."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+LARGEST_FRAME = 16384
+"""Pixels a side: that of a line-scan camera. The resize's matrices grow with the square of it."""
+
+
+def rate(text: str) -> float:
+    """A rate, as `1%` or `0.01`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", str(text))
+    value = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"found {text!r}; expected a rate between 0 and 1, as 1% or 0.01")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """A width and height in pixels, as `1280x720`.
+
+    Not a parser of an option: typer takes two words for an option whose type is a pair.
+
+    Raises:
+        InputError: the text is something else, or larger than any camera's frame.
+    """
+    from edgefoundad.errors import InputError
+
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if not match:
+        raise InputError(f"found the frame {text!r}; expected WIDTHxHEIGHT, as 1280x720")
+    width, height = int(match[1]), int(match[2])
+    if max(width, height) > LARGEST_FRAME:
+        raise InputError(f"found a frame of {text}; expected at most {LARGEST_FRAME} px a side")
+    return width, height

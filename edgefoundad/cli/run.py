@@ -1,0 +1,92 @@
+"""`edgefoundad run`: judge images or a video."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgefoundad.cli import console
+
+if TYPE_CHECKING:
+    from edgefoundad_jetson.loop import Outcome
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An exported bundle.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Image, folder or video file.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per frame, then a summary.")
+    ] = False,
+) -> None:
+    """Judge every frame of a source with an exported bundle.
+
+    Anomalous frames are listed with their strongest region. Exit code 2 where a frame could not
+    be judged; the others are judged all the same.
+    """
+    from edgefoundad.bundle import Bundle
+    from edgefoundad.errors import InputError
+    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+    from edgefoundad_jetson.loop import run_loop
+    from edgefoundad_jetson.sinks.jsonlines import JsonLines
+    from edgefoundad_jetson.sources import open_source
+
+    opened = Bundle.open(bundle)
+    backend = OnnxRuntimeBackend(opened)
+    frames = open_source(source, backend.graph)
+    lines = JsonLines(sys.stdout)
+    last_fault: list[str] = []
+
+    with console.Progress(quiet=as_json) as progress:
+
+        def show(outcome: Outcome) -> None:
+            if outcome.frame.fault:
+                last_fault.append(outcome.frame.fault)
+            if as_json:
+                lines(outcome)
+                return
+            progress("judging frames", outcome.frame.index + 1, frames.count or 0)
+            _show(outcome)
+
+        try:
+            summary = run_loop(frames, backend, opened.manifest.threshold, [show])
+        finally:
+            frames.close()
+    counts = summary.to_json()
+    if as_json:
+        lines.write({"summary": {**counts, "provisional": opened.manifest.threshold.provisional}})
+    elif summary.times:
+        rows = [
+            ("frames", f"{counts['frames']}, {counts['anomalous']} anomalous"),
+            ("not judged", str(counts["errors"])),
+            ("per frame", f"{counts['ms_median']} ms median, {counts['ms_p99']} ms p99"),
+            ("threshold", console.threshold_in_words(opened.manifest.summary())),
+        ]
+        console.print_table(console.facts(rows))
+    if not summary.frames:
+        raise InputError(f"{source} holds no frame that can be decoded: check the file")
+    if summary.errors:
+        raise InputError(
+            f"{summary.errors} of {summary.frames} frames could not be judged; the last: "
+            f"{last_fault[-1]}"
+        )
+
+
+def _show(outcome: Outcome) -> None:
+    frame, verdict = outcome.frame, outcome.verdict
+    if verdict is None:
+        console.print_line(f"[red]not judged[/red]  {console.plain(frame.fault)}")
+    elif verdict.anomalous:
+        # Normals that are copies of one image give a threshold of next to nothing.
+        ratio = verdict.score / max(verdict.threshold, 1e-12)
+        where = ""
+        if verdict.regions:
+            x, y, width, height = verdict.regions[0].box
+            where = f"  {width}x{height} px at ({x}, {y})"
+        console.print_line(
+            f"[red]anomalous[/red]  frame {frame.index}  "
+            f"{console.plain(Path(frame.source).name)}  "
+            f"{ratio:.2f} x threshold{where}"
+        )
