@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgefoundad.cli import console
+
+if TYPE_CHECKING:
+    from edgefoundad.training.catalogue import EncoderEntry
 
 
 def command(
@@ -47,14 +50,20 @@ def command(
             f"{entry.patch} px",
             str(entry.blocks or "-"),
             entry.licence,
-            f"[green]here ({here.source})[/green]" if here else weights.how_to_get(entry),
+            f"[green]here ({here.source})[/green]" if here else _source(entry),
         )
     console.print_table(table)
     folder = console.plain(weights.cache_folder())
     console.print_line(
-        f"weights brought by hand go into {folder}, named after the model "
-        "(see --json), or are passed with --weights FILE"
+        "from the hub: fetched from Hugging Face at the first fit. Weights brought by hand go into "
+        f"{folder}, named after the model (see --json), or are passed with --weights FILE"
     )
+
+
+def _source(entry: EncoderEntry) -> str:
+    from edgefoundad.training import weights
+
+    return weights.how_to_get(entry) if entry.package else "from the hub"
 
 
 _NUMBERS = ("parameters", "patch", "blocks")

@@ -47,8 +47,8 @@ class EncoderEntry:
 
 
 _APACHE = "Apache-2.0"
-_DINOV3 = "DINOv3 licence (Meta): read it before commercial use"
-_FAIR = "FAIR non-commercial research licence: not for production"
+_DINOV3 = "DINOv3 licence (Meta): read it"
+_FAIR = "FAIR: non-commercial research"
 
 ENTRIES = {
     entry.name: entry

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgefoundad.training.projector import Projector
 
-STEPS = 240
+STEPS = 800
 BATCH = 4
 WINDOW = 256
 """Patches of an image per training step: a band of rows of its grid. The projector has no position
@@ -74,8 +74,11 @@ class FoundadProjector(Projector):
 
 
 def default_width(dimension: int) -> int:
-    """Half the embedding's channels (the paper's ratio), in whole heads, at least 128."""
-    return max(128, min(384, round(dimension / 2 / HEAD) * HEAD))
+    """Half the embedding's channels (the paper's ratio), in whole heads, 192 to 384.
+
+    Narrower than its embeddings' own rank, the projector cannot reproduce a normal texture.
+    """
+    return max(192, min(384, round(dimension / 2 / HEAD) * HEAD))
 
 
 def fit_foundad(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,11 +58,19 @@ def read_alike(paths: Sequence[Path], folder: Path) -> list[Frame]:
     """Read images that must all be of one size.
 
     Raises:
-        InputError: one cannot be read, or their sizes differ.
+        InputError: one cannot be read, their sizes differ, or two are the same picture.
     """
     frames = [read_image(path) for path in paths]
     if len({frame.shape for frame in frames}) > 1:
         raise mixed_sizes(frames, folder)
+    seen: dict[bytes, Path] = {}
+    for path, frame in zip(paths, frames, strict=True):
+        twin = seen.setdefault(hashlib.sha256(frame.tobytes()).digest(), path)
+        if twin is not path:
+            # Left out in turn, a copy is always found among the others: its score is nothing.
+            raise InputError(
+                f"{path} and {twin.name} are the same picture; expected a part each: remove one"
+            )
     return frames
 
 

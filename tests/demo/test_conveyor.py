@@ -40,7 +40,10 @@ def test_video_and_labels_agree(tmp_path: Path) -> None:
         if label.box is not None:
             x, y, w, h = label.box
             assert label.defect in DEFECTS
-            assert w > 0 and h > 0 and 0 <= x <= 640 - w and 0 <= y <= 480 - h
+            assert w > 0
+            assert h > 0
+            assert 0 <= x <= 640 - w
+            assert 0 <= y <= 480 - h
     assert any(label.defect for label in labels)
 
 

@@ -196,7 +196,7 @@ def test_the_catalogue_says_what_timm_says(entry: catalogue.EncoderEntry) -> Non
         "apache-2.0": "Apache-2.0",
         "bsd-3-clause": "BSD-3-Clause",
         "dinov3-license": "DINOv3 licence",
-        "fair-noncommercial-research-license": "FAIR non-commercial",
+        "fair-noncommercial-research-license": "FAIR: non-commercial",
     }
     assert entry.licence.startswith(said[config.license])
     if entry.family == "vit":

@@ -239,3 +239,10 @@ def test_an_existing_bundle_is_replaced_only_when_asked_and_only_when_the_fit_su
     second = fit(small / "train/good", out, replace(QUICK, seed=1), force=True)
     assert second.manifest.fit.seed == 1
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_the_same_picture_twice_is_refused(small: Path, tmp_path: Path) -> None:
+    good = Path(shutil.copytree(small / "train/good", tmp_path / "good"))
+    first = sorted(good.iterdir())[0]
+    shutil.copy(first, good / "copy.png")
+    refused(good, tmp_path / "out", "are the same picture")
