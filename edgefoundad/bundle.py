@@ -213,8 +213,13 @@ def refuse_unwritable(target: Path) -> None:
     """
     absolute = Path(os.path.abspath(target))
     nearest = next(place for place in absolute.parents if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to {nearest}: choose another output folder")
+    try:
+        # Tried, not asked: permissions do not tell of a full disk or of a file system like /proc.
+        os.rmdir(tempfile.mkdtemp(prefix=".edgefoundad.", dir=nearest))
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {nearest}: {error.strerror}: choose another output folder"
+        ) from None
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:

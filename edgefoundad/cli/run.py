@@ -47,8 +47,10 @@ def command(
             if as_json:
                 lines(outcome)
                 return
-            progress("judging frames", outcome.frame.index + 1, frames.count or 0)
-            _show(outcome)
+            # The fault of a single image is the command's own error.
+            if outcome.verdict or frames.count != 1:
+                progress("judging frames", outcome.frame.index + 1, frames.count or 0)
+                _show(outcome)
 
         try:
             summary = run_loop(frames, backend, opened.manifest.threshold, [show])
@@ -67,6 +69,8 @@ def command(
         console.print_table(console.facts(rows))
     if not summary.frames:
         raise InputError(f"{source} holds no frame that can be decoded: check the file")
+    if summary.errors and summary.frames == 1:
+        raise InputError(last_fault[-1])
     if summary.errors:
         raise InputError(
             f"{summary.errors} of {summary.frames} frames could not be judged; the last: "
