@@ -127,12 +127,13 @@ def table(rows: list[Row], peer: list[Row]) -> str:
             ]
             chosen = "/".join(dict.fromkeys(row["chosen"] for row in cells))
             name = f"edgefoundad {projector}" + (f" ({chosen})" if projector == "auto" else "")
-            shots = cells[0]["shots"]
-            lines.append(_line(data, f"{name}, {encoder}", f"{shots} normals", cells))
+            if len({row["encoder"] for row in rows}) > 1:
+                name += f", {encoder}"
+            lines.append(_line(data, name, f"{cells[0]['shots']} normals", cells))
         theirs = [row for row in peer if row["dataset"] == data]
         for source in dict.fromkeys(row["threshold_from"] for row in theirs):
             cells = [row for row in theirs if row["threshold_from"] == source]
-            name = f"anomalib {cells[0]['version']} PatchCore, {cells[0]['encoder']}"
+            name = f"anomalib {cells[0]['version']} PatchCore"
             lines.append(_line(data, name, source, cells))
     return "\n".join(lines)
 
@@ -141,8 +142,8 @@ def _line(data: str, name: str, source: str, cells: list[Row]) -> str:
     figures = []
     for column in COLUMNS:
         values = [100 * cell[column] for cell in cells]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        figures.append(f"{statistics.mean(values):.1f} ± {spread:.1f}")
+        spread = f"± {statistics.stdev(values):.1f}" if len(values) > 1 else "(one draw)"
+        figures.append(f"{statistics.mean(values):.1f} {spread}")
     return f"| {data} | {name} | {source} | {' | '.join(figures)} |"
 
 

@@ -17,7 +17,7 @@ from edgefoundad.heatmap import draw_regions, overlay
 from edgefoundad.images import read_image, to_channels
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 
-SHOWN = ("good/003.png", "scratch/000.png", "foreign_body/001.png", "stain/003.png")
+SHOWN = ("good/003.png", "scratch/000.png", "foreign_body/001.png", "stain/001.png")
 
 
 def main() -> None:
