@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.geometry import Box, Geometry
-from edgefoundad.manifest import Calibration, Threshold
-from edgefoundad.manifest import hash_scores as hash_scores
+from edgefoundad.manifest import Calibration, Threshold, hash_scores
 
 
 @dataclass(frozen=True)

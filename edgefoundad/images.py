@@ -167,11 +167,3 @@ def to_channels(rgb: NDArray[np.uint8], channels: str) -> NDArray[np.uint8]:
     }
     out = np.asarray(cv2.cvtColor(rgb, codes[channels]), np.uint8)
     return out.reshape(*rgb.shape[:2], CHANNELS[channels])
-
-
-def to_rgb(frame: NDArray[np.uint8], channels: str) -> NDArray[np.uint8]:
-    """The inverse of `to_channels`, for pictures that a person looks at: uint8 [H, W, 3]."""
-    if channels == "gray":
-        return np.repeat(frame.reshape(*frame.shape[:2], 1), 3, axis=2)
-    colour = frame[..., :3]
-    return np.ascontiguousarray(colour[..., ::-1] if channels.startswith("bgr") else colour)

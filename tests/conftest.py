@@ -21,10 +21,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 HAS_TRAINING = all(importlib.util.find_spec(name) for name in ("torch", "timm", "onnxscript"))
 
-needs_training = pytest.mark.skipif(
-    not HAS_TRAINING, reason="needs the [train] extra; only the runtime is installed"
-)
-
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -19,14 +19,13 @@ from edgefoundad.decision import (
     conformal_rank,
     conformal_threshold,
     decide,
-    hash_scores,
     needed_for,
     p_value,
     realised_quantile,
     regions,
 )
 from edgefoundad.geometry import Box, Geometry, Size
-from edgefoundad.manifest import Threshold
+from edgefoundad.manifest import Threshold, hash_scores
 
 Map = NDArray[np.float32]
 ThresholdOf = Callable[..., Threshold]

@@ -22,7 +22,6 @@ from edgefoundad.images import (
     list_images,
     read_image,
     to_channels,
-    to_rgb,
 )
 
 Rgb = NDArray[np.uint8]
@@ -255,18 +254,19 @@ def test_folders_without_images_are_one_clear_error(tmp_path: Path) -> None:
         list_images(tmp_path / ("n" * 300))
 
 
+PLACES = {"bgr": (2, 1, 0), "bgrx": (2, 1, 0), "rgb": (0, 1, 2), "rgba": (0, 1, 2)}
+
+
 def test_channel_orders_put_each_colour_where_they_say() -> None:
-    places = {"bgr": (2, 1, 0), "bgrx": (2, 1, 0), "rgb": (0, 1, 2), "rgba": (0, 1, 2)}
     for colour in range(3):
         rgb = np.zeros((3, 5, 3), np.uint8)
         rgb[..., colour] = 255
-        for channels, place in places.items():
+        for channels, place in PLACES.items():
             frame = to_channels(rgb, channels)
             wanted = np.zeros((3, 5, CHANNELS[channels]), np.uint8)
             wanted[..., place[colour]] = 255
             wanted[..., 3:] = 255
             assert np.array_equal(frame, wanted)
-            assert np.array_equal(to_rgb(frame, channels), rgb)
         grey = to_channels(rgb, "gray")
         assert grey.shape == (3, 5, 1)
         # Rec. 601 luma of pure red, green and blue.
@@ -277,12 +277,10 @@ images = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st
 
 
 @given(images, st.sampled_from(sorted(CHANNELS)))
-def test_channel_orders_round_trip(rgb: Rgb, channels: str) -> None:
+def test_channel_orders_lose_nothing(rgb: Rgb, channels: str) -> None:
     if channels == "gray":
         rgb = np.repeat(rgb[..., :1], 3, axis=2)
     frame = to_channels(rgb, channels)
     assert frame.shape == (*rgb.shape[:2], CHANNELS[channels])
     assert frame.flags.c_contiguous
-    back = to_rgb(frame, channels)
-    assert back.flags.c_contiguous
-    assert np.array_equal(back, rgb)
+    assert np.array_equal(frame[..., list(PLACES.get(channels, (0, 0, 0)))], rgb)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgefoundad.dataset import read_test_set
-from edgefoundad.decision import conformal_threshold, hash_scores
+from edgefoundad.decision import conformal_threshold
 from edgefoundad.errors import InputError
 from edgefoundad.evaluate import Evaluation, evaluate
 from edgefoundad.geometry import Geometry, Size
@@ -27,6 +27,7 @@ from edgefoundad.manifest import (
     ScoreRule,
     Threshold,
     WeightsRecord,
+    hash_scores,
 )
 from edgefoundad.report import FitPictures, write_evaluation_report, write_fit_report
 from edgefoundad.report.chart import FEW, Axis, Series, score_chart

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgefoundad.decision import conformal_threshold, hash_scores, needed_for
-from edgefoundad.manifest import Calibration, Threshold
+from edgefoundad.decision import conformal_threshold, needed_for
+from edgefoundad.manifest import Calibration, Threshold, hash_scores
 from edgefoundad.training.detector import Scoring
 from edgefoundad.training.projector import Projector
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from edgefoundad.errors import InputError
 from edgefoundad.manifest import ProjectorRecord
 
 
-class Projector(nn.Module):
+class Projector(nn.Module, ABC):
     """Maps patch embeddings onto the manifold of normal ones.
 
     `forward` takes embeddings, float32 [B, N, C], and returns how far each lies from its
@@ -24,13 +25,13 @@ class Projector(nn.Module):
 
     kind: str
 
+    @abstractmethod
     def forward(self, embeddings: Tensor) -> Tensor:
         """The difference of every patch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settings(self) -> dict[str, int | float]:
         """What `build_projector` needs to make an empty one of the same shape."""
-        raise NotImplementedError
 
     def record(self, why: str) -> ProjectorRecord:
         """What the manifest keeps; `why` says why this projector was chosen."""
