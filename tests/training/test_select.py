@@ -25,12 +25,18 @@ class Level(Projector):
     def forward(self, embeddings: Tensor) -> Tensor:
         return embeddings[..., 0]
 
+    def settings(self) -> dict[str, int | float]:
+        return {}
+
 
 class Blind(Projector):
     """Sees nothing."""
 
     def forward(self, embeddings: Tensor) -> Tensor:
         return torch.zeros(embeddings.shape[:2])
+
+    def settings(self) -> dict[str, int | float]:
+        return {}
 
 
 def trial(n: int = 3, views: int = 2) -> Trial:
