@@ -86,7 +86,8 @@ def run_cell(cell: Row, weights: Path | None) -> Row:
         folder = Path(scratch)
         data = SHARED / "data" / cell["dataset"]
         if cell["dataset"] == "parts":
-            # The seeds 0 and 1 were looked at while the renderer was made; these were not.
+            # The renderer's difficulty was set on the seeds 0 and 1, the provisional threshold's
+            # rule on 0 to 2; these took part in neither.
             data = folder / "parts"
             write_dataset(data, shots=cell["shots"], seed=100 + cell["seed"])
         shots = folder / "shots"

@@ -15,7 +15,8 @@ STEPS = 800
 BATCH = 4
 WINDOW = 256
 """Patches of an image per training step: a band of rows of its grid. The projector has no position
-embedding, so it learns the same from a part of the grid, in a third of the time."""
+embedding, so it can learn from a part of the grid, at a third of the patches per step. On bottle
+that cost a little: one run gave 99.7 / 98.7 image and pixel AUROC, over whole grids 99.8 / 99.0."""
 
 DEPTH = 4
 HEAD = 32
