@@ -28,12 +28,13 @@ def main() -> None:
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.demo / "flange")
     backend, threshold = OnnxRuntimeBackend(bundle), bundle.manifest.threshold
+    geometry = backend.graph.frame
     above, below = [], []
     for name in SHOWN:
         frame = read_image(arguments.demo / "parts" / "test" / name)
         difference, score = backend.infer(to_channels(frame, backend.graph.channels))
-        verdict = decide(score, difference, threshold, backend.graph.frame)
-        heated = draw_regions(overlay(frame, difference, threshold.map), verdict.regions)
+        verdict = decide(score, difference, threshold, geometry)
+        heated = draw_regions(overlay(frame, difference, threshold.map, geometry), verdict.regions)
         crop = np.s_[20:460, 90:550]
         above.append(frame[crop])
         below.append(heated[crop])

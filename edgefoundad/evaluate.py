@@ -17,6 +17,7 @@ from edgefoundad.decision import Verdict, decide
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.geometry import Geometry, Size
 from edgefoundad.golden import Infer
+from edgefoundad.heatmap import paste
 from edgefoundad.images import read_image, to_channels
 from edgefoundad.manifest import Threshold
 from edgefoundad.metrics import ImageMetrics, PixelMetrics, image_metrics, pixel_metrics
@@ -167,16 +168,15 @@ def _share(alarms: Sequence[bool], labels: Sequence[bool], of: bool) -> float:
 
 
 def _pixel_metrics(judged: Sequence[Judged], geometry: Geometry, scale: float) -> PixelMetrics:
-    size = tuple(max(1, round(side * scale)) for side in geometry.frame)
+    size = Size(*(max(1, round(side * scale)) for side in geometry.frame))
     shape = (geometry.frame.height, geometry.frame.width)
     maps, masks = [], []
     for item in judged:
-        resized = cv2.resize(item.difference, size, interpolation=cv2.INTER_LINEAR)
-        maps.append(np.asarray(resized, np.float32))
+        maps.append(paste(item.difference, geometry, size, cv2.INTER_LINEAR))
         mask = item.sample.read_mask(shape)
         if scale < 1:
             # By area, and whatever is touched: picking pixels would lose small defects.
-            share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            share = cv2.resize(mask.astype(np.float32), tuple(size), interpolation=cv2.INTER_AREA)
             mask = np.asarray(share > 0)
         masks.append(mask)
     return pixel_metrics(masks, maps)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from edgefoundad.cli import console, options
+
+if TYPE_CHECKING:
+    from edgefoundad.geometry import Geometry
 
 
 def command(
@@ -45,8 +48,21 @@ def command(
         ),
     ] = None,
     size: Annotated[
-        int, typer.Option(min=32, max=4096, help="Shorter side of the model's input, pixels.")
+        int,
+        typer.Option(
+            min=32, max=4096, help="Shorter side of the model's input (one tile), pixels."
+        ),
     ] = 448,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            metavar="RxC", help="Rows and columns of tiles, for small defects in large frames."
+        ),
+    ] = "1x1",
+    roi: Annotated[
+        str | None,
+        typer.Option(metavar="x,y,w,h", help="Judge this part of the frame only, frame pixels."),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of the draw of shots and of training.")
     ] = 0,
@@ -62,12 +78,26 @@ def command(
     """
     from edgefoundad.cli.extras import require_training
     from edgefoundad.errors import InputError
+    from edgefoundad.geometry import Box, Size
 
+    down, across = options.tiles(tiles)
+    region = Box(*options.box(roi)) if roi is not None else None
     require_training("fit")
     from edgefoundad.training.fit import FitSettings, fit
     from edgefoundad.training.weights import HubUnreachableError
 
-    settings = FitSettings(encoder, weights, projector, false_alarms, shots, size, seed, device)
+    settings = FitSettings(
+        encoder=encoder,
+        weights=weights,
+        projector=projector,
+        false_alarms=false_alarms,
+        shots=shots,
+        size=size,
+        seed=seed,
+        device=device,
+        tiles=Size(across, down),
+        roi=region,
+    )
     try:
         with console.Progress(quiet=as_json) as progress:
             bundle = fit(good, output, settings, force=force, progress=progress)
@@ -81,7 +111,7 @@ def command(
         ("encoder", console.plain(f"{summary['encoder']}  ({summary['licence']})")),
         ("projector", str(summary["why"]) if projector == "auto" else projector),
         ("fitted on", f"{summary['shots']} of {bundle.manifest.normals.found} images"),
-        ("model input", f"{summary['model']} from frames of {summary['frame']}"),
+        ("model input", _model_input(bundle.manifest.geometry)),
         ("threshold", console.threshold_in_words(summary)),
         ("time", f"{summary['fit_seconds']} s"),
         ("report", console.plain(output / "report.html")),
@@ -89,6 +119,13 @@ def command(
     console.print_table(console.facts(rows))
     following = console.plain(f"edgefoundad export {shlex.quote(str(output))}")
     console.print_line(f"next: [bold]{following}[/bold]")
+
+
+def _model_input(geometry: Geometry) -> str:
+    columns, rows = geometry.tiles
+    tiles = "" if geometry.tiles == (1, 1) else f"{rows}x{columns} tiles of "
+    region = f"{geometry.roi} of " if geometry.roi else ""
+    return f"{tiles}{geometry.tile} from {region}frames of {geometry.frame}"
 
 
 def _with_embedded_default() -> str:

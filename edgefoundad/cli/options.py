@@ -1,4 +1,4 @@
-"""How values are written on the command line: rates, sizes."""
+"""How values are written on the command line: rates, sizes, tiles, boxes."""
 
 from __future__ import annotations
 
@@ -36,3 +36,35 @@ def size(text: str) -> tuple[int, int]:
     if max(width, height) > LARGEST_FRAME:
         raise InputError(f"found a frame of {text}; expected at most {LARGEST_FRAME} px a side")
     return width, height
+
+
+def tiles(text: str) -> tuple[int, int]:
+    """Rows and columns of tiles, as `2x3`.
+
+    Raises:
+        InputError: the text is something else.
+    """
+    from edgefoundad.errors import InputError
+
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if not match:
+        raise InputError(f"found the tiles {text!r}; expected ROWSxCOLUMNS, as 2x3")
+    return int(match[1]), int(match[2])
+
+
+def box(text: str) -> tuple[int, int, int, int]:
+    """Left, top, width and height in pixels, as `320,180,1280,720`.
+
+    Raises:
+        InputError: the text is something else.
+    """
+    from edgefoundad.errors import InputError
+
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(re.fullmatch(r"\s*-?\d{1,6}\s*", n) for n in numbers):
+        raise InputError(
+            f"found the region of interest {text!r}; expected left,top,width,height in pixels, as "
+            "320,180,1280,720"
+        )
+    x, y, width, height = map(int, numbers)
+    return x, y, width, height

@@ -157,7 +157,14 @@ def _example(manifest: Manifest, item: Judged, role: str) -> str:
     full = read_image(item.sample.path)
     frame = shrunk(full, WIDEST)
     scale = frame.shape[1] / full.shape[1]
-    heat = heated(frame, item.difference, manifest.threshold.map, item.verdict.regions, scale=scale)
+    heat = heated(
+        frame,
+        item.difference,
+        manifest.threshold.map,
+        manifest.geometry,
+        item.verdict.regions,
+        scale=scale,
+    )
     if item.sample.mask:
         frame = outlined(frame, item.sample.read_mask((full.shape[0], full.shape[1])))
     name = item.sample.path.name

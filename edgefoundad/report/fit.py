@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefoundad.geometry import UNTILED, Geometry
 from edgefoundad.golden import Infer
 from edgefoundad.heatmap import Rgb
 from edgefoundad.manifest import Manifest
@@ -161,7 +162,7 @@ def _fitted(
     manifest: Manifest, pictures: FitPictures, i: int, widest: int
 ) -> list[tuple[Rgb, str]]:
     frame, name = shrunk(pictures.frames[i], widest), pictures.names[i]
-    heat = heated(frame, pictures.differences[i], manifest.threshold.map)
+    heat = heated(frame, pictures.differences[i], manifest.threshold.map, manifest.geometry)
     return [(frame, name), (heat, f"heat map of {name}")]
 
 
@@ -240,13 +241,25 @@ def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("Projector", f"{projector.kind}, {projector.parameters:,} parameters"),
         ("Projector settings", settings or "none"),
         ("Frame", f"{geometry.frame} px, {'colour' if manifest.normals.colour else 'grey'}"),
-        ("Model input", f"{geometry.model} px"),
+        *_part_facts(geometry),
+        ("Model input", f"{geometry.tile} px"),
         ("Patch grid", str(geometry.grid)),
         ("Difference map", f"{geometry.map} cells"),
         ("Image score", f"mean of the largest {top} of the patch differences"),
         ("Threshold of the score", f"{manifest.threshold.score:.6g}"),
         ("Threshold of the map", f"{manifest.threshold.map:.6g}"),
     ]
+
+
+def _part_facts(geometry: Geometry) -> list[tuple[str, str]]:
+    """What of the frame is judged and in which pieces, where it is not simply all of it."""
+    facts = []
+    if geometry.roi:
+        facts.append(("Region of interest", f"{geometry.roi} px; nothing else is judged"))
+    if geometry.tiles != UNTILED:
+        columns, rows = geometry.tiles
+        facts.append(("Tiles", f"{rows} rows × {columns} columns, blended where they overlap"))
+    return facts
 
 
 def _fit_facts(manifest: Manifest) -> list[tuple[str, str]]:

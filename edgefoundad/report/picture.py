@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.decision import Region
-from edgefoundad.geometry import Box
+from edgefoundad.geometry import Box, Geometry
 from edgefoundad.heatmap import Rgb, draw_regions, overlay
 
 WIDEST = 420
@@ -31,6 +31,7 @@ def heated(
     frame: Rgb,
     difference: NDArray[np.float32],
     map_threshold: float,
+    geometry: Geometry,
     regions: Sequence[Region] = (),
     *,
     scale: float = 1.0,
@@ -41,11 +42,13 @@ def heated(
         frame: shrunk, uint8 [H, W, 3].
         difference: float32 [h, w], map cells.
         map_threshold: the detector's.
+        geometry: the detector's.
         regions: in pixels of the full frame.
         scale: the shrunk frame's size, as a share of the full one's.
     """
     return draw_regions(
-        overlay(frame, difference, map_threshold), [_scaled(region, scale) for region in regions]
+        overlay(frame, difference, map_threshold, geometry),
+        [_scaled(region, scale) for region in regions],
     )
 
 

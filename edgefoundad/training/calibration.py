@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgefoundad.decision import conformal_threshold, needed_for
 from edgefoundad.manifest import Calibration, Threshold, hash_scores
-from edgefoundad.training.detector import Scoring
+from edgefoundad.training.detector import Head, Scoring
 from edgefoundad.training.projector import Projector
 
 FEWEST_HELD_OUT = 8
@@ -42,11 +42,11 @@ class Judgement:
 
 
 def judge(projector: Projector, scoring: Scoring, embeddings: Tensor) -> list[Judgement]:
-    """Judge embeddings [n, N, C], one image at a time."""
-    judged = []
+    """Judge embeddings [n, T * N, C], one image at a time."""
+    head, judged = Head(projector, scoring), []
     with torch.inference_mode():
         for embedding in embeddings:
-            difference, score = scoring(projector(embedding[None]))
+            difference, score = head(embedding[None])
             judged.append(Judgement(float(score), difference[0].cpu().numpy()))
     return judged
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,11 +11,15 @@ from torch import Tensor, nn
 
 from edgefoundad.bundle import PROJECTOR, Bundle
 from edgefoundad.errors import InputError
-from edgefoundad.geometry import MAP_CELLS_PER_PATCH, Geometry
+from edgefoundad.geometry import MAP_CELLS_PER_PATCH, UNTILED, Geometry
 from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
 from edgefoundad.training.encoder import Encoder, build_encoder
-from edgefoundad.training.preprocess import Preprocess, smooth_upsample_matrix
+from edgefoundad.training.preprocess import (
+    Preprocess,
+    blend_matrix,
+    smooth_upsample_matrix,
+)
 from edgefoundad.training.projector import Projector, build_projector
 
 TOP_FRACTION = 0.01
@@ -24,46 +30,97 @@ SMOOTHING = 0.5
 
 
 class Embedder(nn.Module):
-    """Frame, uint8 [1, H, W, C], to patch embeddings, float32 [1, N, D]."""
+    """Frame, uint8 [1, H, W, C], to patch embeddings of its T tiles, float32 [T, N, D]."""
 
     def __init__(self, encoder: Encoder, geometry: Geometry, *, channels: str = "rgb") -> None:
         super().__init__()
         self.preprocess = Preprocess(
-            frame=geometry.frame,
-            model=geometry.model,
-            channels=channels,
-            mean=encoder.mean,
-            std=encoder.std,
+            geometry=geometry, channels=channels, mean=encoder.mean, std=encoder.std
         )
         self.encoder = encoder
 
     def forward(self, frame: Tensor) -> Tensor:
-        """Patch embeddings, row by row over the grid."""
+        """Patch embeddings, tile by tile, row by row over each tile's grid."""
         embeddings: Tensor = self.encoder(self.preprocess(frame))
         return embeddings
 
 
 class Scoring(nn.Module):
-    """Patch differences, float32 [B, N], to difference maps [B, h, w] and image scores [B]."""
+    """Patch differences of tiles to difference maps [B, h, w] and image scores [B].
+
+    Differences of B frames are float32 [B * T, N], the T tiles of a frame after each other. Both
+    results are taken from the *stitched* grid, in which overlapping tiles are blended, so that
+    a defect counts once wherever the tiles' seams lie.
+    """
 
     rows: Tensor
     columns: Tensor
+    stitch_rows: Tensor
+    stitch_columns: Tensor
 
     def __init__(self, geometry: Geometry, *, top_fraction: float = TOP_FRACTION) -> None:
         super().__init__()
         self.grid, cells = geometry.grid, geometry.map
+        self.tiles, self.tile_grid = geometry.tiles, geometry.tile_grid
         sigma = SMOOTHING * MAP_CELLS_PER_PATCH
         rows = smooth_upsample_matrix(self.grid.height, cells.height, sigma)
         columns = smooth_upsample_matrix(self.grid.width, cells.width, sigma)
         self.register_buffer("rows", rows)
         self.register_buffer("columns", columns.T.contiguous())
+        down, across = (
+            blend_matrix(geometry.tile_starts(axis), self.tile_grid[axis], self.grid[axis])
+            for axis in (1, 0)
+        )
+        self.register_buffer("stitch_rows", down)
+        self.register_buffer("stitch_columns", across.T.contiguous())
         self.top = max(1, round(top_fraction * self.grid.width * self.grid.height))
 
     def forward(self, differences: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth the differences into a map; average the largest into a score."""
-        score = differences.topk(self.top, dim=1).values.mean(1)
-        coarse = differences.reshape(-1, self.grid.height, self.grid.width)
+        """Smooth the stitched differences into a map; average the largest into a score."""
+        stitched = self.stitch(differences)
+        score = stitched.topk(self.top, dim=1).values.mean(1)
+        coarse = stitched.reshape(-1, self.grid.height, self.grid.width)
         return self.rows @ coarse @ self.columns, score
+
+    def stitch(self, differences: Tensor) -> Tensor:
+        """Blend the tiles of each frame: float32 [B * T, N] to [B, G], row by row over the grid."""
+        if self.tiles == UNTILED:
+            return differences
+        columns, rows = self.tiles
+        width, height = self.tile_grid
+        laid_out = differences.reshape(-1, rows, columns, height, width).transpose(2, 3)
+        laid_out = laid_out.reshape(-1, rows * height, columns * width)
+        return (self.stitch_rows @ laid_out @ self.stitch_columns).flatten(1)
+
+
+class Head(nn.Module):
+    """What follows the encoder: projector and scoring, for whole frames however they are tiled.
+
+    `forward` takes the embeddings of B frames, float32 [B, T * N, D] as `embed` keeps them or
+    [B * T, N, D] as the embedder gives them, and returns difference maps [B, h, w] and image
+    scores [B].
+    """
+
+    def __init__(self, projector: Projector, scoring: Scoring) -> None:
+        super().__init__()
+        self.projector = projector
+        self.scoring = scoring
+
+    def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Difference maps and image scores."""
+        difference, score = self.scoring(self._tile_differences(embeddings))
+        return difference, score
+
+    def differences(self, embeddings: Tensor) -> Tensor:
+        """The stitched difference of every patch: float32 [B, G], row by row over the grid."""
+        return self.scoring.stitch(self._tile_differences(embeddings))
+
+    def _tile_differences(self, embeddings: Tensor) -> Tensor:
+        if self.scoring.tiles != UNTILED:
+            patches = math.prod(self.scoring.tile_grid)
+            embeddings = embeddings.reshape(-1, patches, embeddings.shape[-1])
+        differences: Tensor = self.projector(embeddings)
+        return differences
 
 
 class Detector(nn.Module):
@@ -76,12 +133,21 @@ class Detector(nn.Module):
     def __init__(self, embedder: Embedder, projector: Projector, scoring: Scoring) -> None:
         super().__init__()
         self.embedder = embedder
-        self.projector = projector
-        self.scoring = scoring
+        self.head = Head(projector, scoring)
+
+    @property
+    def projector(self) -> Projector:
+        """The head's."""
+        return self.head.projector
+
+    @property
+    def scoring(self) -> Scoring:
+        """The head's."""
+        return self.head.scoring
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Difference map and image score of one frame."""
-        difference, score = self.scoring(self.projector(self.embedder(frame)))
+        difference, score = self.head(self.embedder(frame))
         return difference, score
 
     def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
@@ -122,7 +188,7 @@ def load_detector(
     weights = weights_files.again(entry, manifest.encoder.weights)
     geometry = geometry or manifest.geometry
     encoder = build_encoder(
-        entry, block=manifest.encoder.block, size=geometry.model, weights=weights
+        entry, block=manifest.encoder.block, size=geometry.tile, weights=weights
     )
     projector = build_projector(manifest.projector, bundle.file(PROJECTOR, advice="fit again"))
     detector = Detector(

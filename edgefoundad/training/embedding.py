@@ -18,16 +18,18 @@ Progress = Callable[[str, int, int], None]
 def embed(
     embedder: Embedder, rows: Sequence[Sequence[NDArray[np.uint8]]], what: str, progress: Progress
 ) -> Tensor:
-    """Embed rows of equally many frames each: float32 [rows, columns, N, C]."""
+    """Embed rows of equally many frames each: float32 [rows, columns, T * N, C].
+
+    The patches of a frame's T tiles follow each other; `Head` takes them as they are.
+    """
     device = embedder.preprocess.rows.device
     total, done = sum(len(row) for row in rows), 0
     embedded = []
     with torch.inference_mode():
         for row in rows:
             for frame in row:
-                embedded.append(
-                    embedder(torch.from_numpy(np.ascontiguousarray(frame))[None].to(device))[0]
-                )
+                pixels = torch.from_numpy(np.ascontiguousarray(frame))[None].to(device)
+                embedded.append(embedder(pixels).flatten(0, 1))
                 done += 1
                 progress(what, done, total)
     # Cloned out of inference mode: the foundad projector trains on these.

@@ -16,7 +16,7 @@ import edgefoundad
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
 from edgefoundad.decision import needed_for
-from edgefoundad.geometry import Geometry, Size
+from edgefoundad.geometry import UNTILED, Box, Geometry, Size
 from edgefoundad.images import is_grey, list_images, read_image
 from edgefoundad.manifest import (
     Candidate,
@@ -44,8 +44,8 @@ from edgefoundad.training.frames import golden_frames
 from edgefoundad.training.memory import fit_memory
 from edgefoundad.training.normals import draw, mixed_sizes, read_alike
 from edgefoundad.training.projector import Projector
+from edgefoundad.training.region import damage_within, views_within
 from edgefoundad.training.subspace import fit_subspace
-from edgefoundad.training.views import views
 
 MOST_VIEWED = 12
 """With more shots than this the parts themselves show how they vary, and no views are made."""
@@ -65,9 +65,11 @@ class FitSettings:
         projector: "auto", "subspace", "memory" or "foundad".
         false_alarms: rate of good parts that may be called anomalous.
         shots: normals to fit on; the tool's own split where None.
-        size: the model input's shorter side, pixels.
+        size: the shorter side of the model's input, which is one tile, pixels.
         seed: of the draw of the shots and of everything random.
         device: "auto", "cpu" or "cuda".
+        tiles: columns and rows of tiles, so that small defects are seen in large frames.
+        roi: the region of interest, frame pixels; the whole frame where None.
     """
 
     encoder: str = catalogue.DEFAULT
@@ -78,6 +80,8 @@ class FitSettings:
     size: int = 448
     seed: int = 0
     device: str = "auto"
+    tiles: Size = UNTILED
+    roi: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,17 @@ def fit(
     )
     frames = read_alike(chosen, folder)
     height, width = frames[0].shape[:2]
-    geometry = Geometry.plan(Size(width, height), short_side=settings.size, patch=entry.patch)
+    geometry = Geometry.plan(
+        Size(width, height),
+        short_side=settings.size,
+        patch=entry.patch,
+        roi=settings.roi,
+        tiles=settings.tiles,
+    )
 
     progress("loading the encoder", 0, 1)
     weights = weights_files.find(entry, settings.weights)
-    encoder = build_encoder(entry, block=block, size=geometry.model, weights=weights)
+    encoder = build_encoder(entry, block=block, size=geometry.tile, weights=weights)
     embedder = Embedder(encoder, geometry).to(device)
     scoring = Scoring(geometry).to(device)
     progress("loading the encoder", 1, 1)
@@ -133,7 +143,10 @@ def fit(
     # Views stand in for normals that are not there: to compare candidates on, and where a single
     # image leaves nothing to leave out.
     with_views = settings.projector == "auto" and len(frames) <= MOST_VIEWED
-    viewed = [[f, *(views(f) if with_views or len(frames) == 1 else [])] for f in frames]
+    viewed = [
+        [f, *(views_within(f, geometry.seen) if with_views or len(frames) == 1 else [])]
+        for f in frames
+    ]
     material = _Material(
         chosen, frames, embed(embedder, viewed, "embedding normals", progress), rest
     )
@@ -141,14 +154,16 @@ def fit(
     candidates: list[Candidate] = []
     kind, why = settings.projector, "asked for"
     if kind == "auto":
-        candidates = _compare(material, embedder, scoring, settings.seed, progress)
+        candidates = _compare(material, embedder, scoring, geometry, settings.seed, progress)
         best, why = select.choose(candidates)
         kind = best.projector
 
     fit_projector = _projector_fitter(kind, settings.seed, progress)
     damaged = None
     if kind == "foundad":
-        copies = _damaged(frames, {"cut_paste": synthesis.cut_paste}, DAMAGED_COPIES, settings.seed)
+        copies = _damaged(
+            frames, {"cut_paste": synthesis.cut_paste}, DAMAGED_COPIES, settings.seed, geometry
+        )
         damaged = embed(
             embedder, [[f for f, _ in row] for row in copies], "embedding damaged copies", progress
         )
@@ -194,34 +209,47 @@ def fit(
     )
     with contract.writing(output, force=force) as staging:
         projector.save(staging / contract.PROJECTOR)
-        golden_frames(frames, settings.seed).save(staging / contract.FRAMES)
+        golden = golden_frames(frames, settings.seed, seen=geometry.seen)
+        golden.save(staging / contract.FRAMES)
         write_fit_report(staging / contract.REPORT, manifest, pictures or unusual, unusual)
         contract.seal(staging, manifest)
     return Bundle.open(output)
 
 
 def _damaged(
-    frames: Sequence[Frame], families: dict[str, synthesis.Damage], each: int, seed: int
+    frames: Sequence[Frame],
+    families: dict[str, synthesis.Damage],
+    each: int,
+    seed: int,
+    geometry: Geometry,
 ) -> list[list[tuple[Frame, NDArray[np.bool_]]]]:
     rng = np.random.default_rng([seed, 1])
     return [
-        [damage(frame, rng) for damage in families.values() for _ in range(each)]
+        [
+            damage_within(damage, geometry.seen)(frame, rng)
+            for damage in families.values()
+            for _ in range(each)
+        ]
         for frame in frames
     ]
 
 
 def _compare(
-    material: _Material, embedder: Embedder, scoring: Scoring, seed: int, progress: Progress
+    material: _Material,
+    embedder: Embedder,
+    scoring: Scoring,
+    geometry: Geometry,
+    seed: int,
+    progress: Progress,
 ) -> list[Candidate]:
     # Eight left-out normals rank the candidates as well as thirty would, in a quarter of the time.
     frames, normals = material.frames[:8], material.views[:8]
     each = max(1, 8 // len(frames))
-    copies = _damaged(frames, synthesis.SELECTION, each, seed)
+    copies = _damaged(frames, synthesis.SELECTION, each, seed, geometry)
     embedded = embed(
         embedder, [[f for f, _ in row] for row in copies], "embedding synthetic defects", progress
     )
-    grid = scoring.grid
-    masks = np.stack([[select.patch_mask(mask, grid) for _, mask in row] for row in copies])
+    masks = np.stack([[select.patch_mask(mask, geometry) for _, mask in row] for row in copies])
     fits = {
         "subspace": lambda embeddings: fit_subspace(embeddings),
         "memory": lambda embeddings: fit_memory(embeddings, seed=seed),

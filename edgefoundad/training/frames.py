@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.errors import InputError
-from edgefoundad.geometry import Size
+from edgefoundad.geometry import Box, Size
 from edgefoundad.training import synthesis
-from edgefoundad.training.views import views
+from edgefoundad.training.region import altered_within, damage_within, views_within
 
 Frame = NDArray[np.uint8]
 
@@ -55,23 +55,28 @@ class SourceFrames:
         return np.asarray(np.stack(resized), np.uint8)
 
 
-def golden_frames(normals: Sequence[Frame], seed: int) -> SourceFrames:
+def golden_frames(normals: Sequence[Frame], seed: int, *, seen: Box) -> SourceFrames:
     """Two normal frames, two with synthetic defects, and one asymmetric in colour and place.
 
     Args:
         normals: the frames of the fit; one is enough.
         seed: of the synthetic defects.
+        seen: what of a frame the detector sees. What differs between these frames lies in there.
     """
     rng = np.random.default_rng([seed, 2])
+    texture, stain, scratch = (
+        damage_within(damage, seen)
+        for damage in (synthesis.texture, synthesis.stain, synthesis.scratch)
+    )
     first, second = normals[0], normals[min(1, len(normals) - 1)]
     frames = [
         # Views, not the fitted images themselves: those can lie at a distance of exactly zero,
         # where a relative error means nothing.
-        views(first)[0],
-        views(second)[1],
-        synthesis.texture(first, rng)[0],
-        synthesis.scratch(synthesis.stain(second, rng)[0], rng)[0],
-        _asymmetric(first),
+        views_within(first, seen)[0],
+        views_within(second, seen)[1],
+        texture(first, rng)[0],
+        scratch(stain(second, rng)[0], rng)[0],
+        altered_within(_asymmetric, first, seen),
     ]
     return SourceFrames(np.stack(frames), ("normal", "normal", "defect", "defect", "colour"))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgefoundad.geometry import Size
+from edgefoundad.geometry import Geometry
 from edgefoundad.images import CHANNELS
 
 _TO_RGB = {
@@ -19,9 +21,10 @@ _TO_RGB = {
 
 
 class Preprocess(nn.Module):
-    """uint8 frame [1, H, W, C] → normalised image, float32 [1, 3, h, w].
+    """uint8 frame [1, H, W, C] → normalised tiles, float32 [T, 3, h, w], row by row.
 
-    The resize is two matmuls with constant weights: antialiased bilinear, as PIL does it, in
+    What lies outside the region of interest is cut off first and has no influence. The resize is
+    two matmuls with constant weights: antialiased bilinear, as PIL does it, in
     operators that every runtime has (TensorRT takes no antialiased Resize).
     """
 
@@ -34,26 +37,35 @@ class Preprocess(nn.Module):
     def __init__(
         self,
         *,
-        frame: Size,
-        model: Size,
+        geometry: Geometry,
         channels: str,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ) -> None:
         super().__init__()
+        frame, seen, model = geometry.frame, geometry.seen, geometry.model
         self.shape = (1, frame.height, frame.width, CHANNELS[channels])
-        self.register_buffer("rows", resize_matrix(frame.height, model.height))
-        self.register_buffer("columns", resize_matrix(frame.width, model.width).T.contiguous())
+        self.roi = geometry.roi and seen.slices
+        tiles = [geometry.grid_to_model(box).slices for box in geometry.tile_patches]
+        self.tiles = tiles if len(tiles) > 1 else []
+        self.register_buffer("rows", resize_matrix(seen.height, model.height))
+        self.register_buffer("columns", resize_matrix(seen.width, model.width).T.contiguous())
         self.register_buffer("offset", 255 * torch.tensor(mean).reshape(1, 3, 1, 1))
         self.register_buffer("scale", 1 / (255 * torch.tensor(std).reshape(1, 3, 1, 1)))
         self.register_buffer("order", torch.tensor(_TO_RGB[channels]))
 
     def forward(self, frame: Tensor) -> Tensor:
-        """Normalise, resize and reorder one frame."""
-        # float before permute: TensorRT takes uint8 only at the network's boundary.
-        image = frame.float().permute(0, 3, 1, 2).index_select(1, self.order)
+        """Cut out, reorder, resize, normalise and tile one frame."""
+        # float before anything else: TensorRT takes uint8 only at the network's boundary.
+        image = frame.float()
+        if self.roi:
+            image = image[:, self.roi[0], self.roi[1]]
+        image = image.permute(0, 3, 1, 2).index_select(1, self.order)
         image = self.rows @ image @ self.columns
-        return (image - self.offset) * self.scale
+        image = (image - self.offset) * self.scale
+        if self.tiles:
+            image = torch.cat([image[:, :, rows, columns] for rows, columns in self.tiles])
+        return image
 
 
 def resize_matrix(source: int, target: int) -> Tensor:
@@ -78,3 +90,27 @@ def smooth_upsample_matrix(source: int, target: int, sigma: float) -> Tensor:
     gauss = torch.exp(-((position[:, None] - position[None]) ** 2) / (2 * sigma**2))
     # Rows that sum to one: a constant map stays constant up to its border.
     return (gauss / gauss.sum(1, keepdim=True)) @ up
+
+
+def blend_matrix(starts: Sequence[int], length: int, target: int) -> Tensor:
+    """Overlapping windows of one axis put together: float32 [target, windows * length].
+
+    Where windows overlap, each weighs the less the nearer its own inner end is, linearly; the
+    weights of a cell sum to one. The axis's two ends belong to their window alone.
+
+    Args:
+        starts: the first cell of each window, ascending.
+        length: cells of a window.
+        target: cells of the axis, all of them covered.
+    """
+    weights = torch.zeros(target, len(starts), length)
+    cells = torch.arange(length, dtype=torch.float32)
+    for i, start in enumerate(starts):
+        inner = torch.full((length,), float(length))
+        if i > 0:
+            inner = inner.minimum(cells + 0.5)
+        if i < len(starts) - 1:
+            inner = inner.minimum(length - 0.5 - cells)
+        weights[start : start + length, i] = torch.diag(inner)
+    weights = weights.flatten(1)
+    return weights / weights.sum(1, keepdim=True)

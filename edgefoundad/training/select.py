@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgefoundad.geometry import Size
+from edgefoundad.geometry import Geometry
 from edgefoundad.manifest import Candidate
 from edgefoundad.metrics import auroc
-from edgefoundad.training.detector import Scoring
+from edgefoundad.training.detector import Head, Scoring
 from edgefoundad.training.projector import Projector
 
 TIE = 0.005
@@ -25,10 +25,10 @@ class Trial:
     """Material to compare projectors on.
 
     Attributes:
-        normals: embeddings of each normal and its views, [n, 1 + v, N, C].
+        normals: embeddings of each normal and its views, [n, 1 + v, T * N, C].
         damaged: embeddings of each normal with synthetic defects of several families,
-            [n, d, N, C].
-        masks: share of each patch that is damaged, [n, d, N].
+            [n, d, T * N, C].
+        masks: share of each patch of the stitched grid that is damaged, [n, d, G].
     """
 
     normals: Tensor
@@ -36,13 +36,12 @@ class Trial:
     masks: NDArray[np.float32]
 
 
-def patch_mask(mask: NDArray[np.bool_], grid: Size) -> NDArray[np.float32]:
-    """How much of each patch a frame's mask covers: float32 [N]."""
+def patch_mask(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float32]:
+    """How much of each patch of the stitched grid a frame's mask covers: float32 [G]."""
     import cv2
 
-    cover = cv2.resize(
-        mask.astype(np.float32), (grid.width, grid.height), interpolation=cv2.INTER_AREA
-    )
+    seen = mask[geometry.seen.slices].astype(np.float32)
+    cover = cv2.resize(seen, tuple(geometry.grid), interpolation=cv2.INTER_AREA)
     return np.asarray(cover, np.float32).ravel()
 
 
@@ -64,21 +63,20 @@ def _try(fit: Callable[[Tensor], Projector], scoring: Scoring, trial: Trial) -> 
     localised: list[float] = []
     for i in range(n):
         others = [j for j in range(n) if j != i] or [0]
-        projector = fit(trial.normals[others, 0].flatten(0, 1))
+        head = Head(fit(trial.normals[others, 0].flatten(0, 1)), scoring)
         # One image alone has taken part in the fit, so only its views stand for normals.
         clean = trial.normals[i, 1:] if n == 1 else trial.normals[i]
         with torch.inference_mode():
             for embedding in clean:
                 labels.append(False)
-                scores.append(float(scoring(projector(embedding[None]))[1]))
+                scores.append(float(head(embedding[None])[1]))
             for embedding, mask in zip(trial.damaged[i], trial.masks[i], strict=True):
-                differences = projector(embedding[None])
                 labels.append(True)
-                scores.append(float(scoring(differences)[1]))
+                scores.append(float(head(embedding[None])[1]))
                 inside, outside = mask > 0.25, mask == 0
                 if inside.any() and outside.any():
                     keep = inside | outside
-                    flat = differences[0].cpu().numpy()
+                    flat = head.differences(embedding[None])[0].cpu().numpy()
                     localised.append(auroc(inside[keep], flat[keep]))
     return auroc(labels, scores), float(np.mean(localised)) if localised else 0.5
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from edgefoundad.geometry import Size  # noqa: E402
+from edgefoundad.geometry import Geometry, Size  # noqa: E402
 from edgefoundad.images import CHANNELS, to_channels  # noqa: E402
 from edgefoundad.training.preprocess import (  # noqa: E402
     Preprocess,
@@ -28,7 +28,8 @@ two_up = st.integers(2, 96)
 
 
 def preprocess(frame: Size, model: Size, channels: str) -> Preprocess:
-    return Preprocess(frame=frame, model=model, channels=channels, mean=MEAN, std=STD)
+    geometry = Geometry(frame=frame, model=model, grid=Size(1, 1), map=Size(4, 4))
+    return Preprocess(geometry=geometry, channels=channels, mean=MEAN, std=STD)
 
 
 def picture(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:

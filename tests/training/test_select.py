@@ -101,7 +101,7 @@ def test_in_a_tie_the_first_and_cheaper_graph_wins() -> None:
 def test_a_patch_s_mask_is_the_share_of_it_that_is_damaged() -> None:
     mask = np.zeros((80, 128), bool)
     mask[16:32, 32:40] = True  # half of the patch in row 1, column 2
-    cover = patch_mask(mask, GEOMETRY.grid)
+    cover = patch_mask(mask, GEOMETRY)
     assert cover.shape == (40,)
     assert cover[8 + 2] == pytest.approx(0.5)
     assert cover.sum() == pytest.approx(0.5)
