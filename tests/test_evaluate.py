@@ -15,7 +15,7 @@ from edgefoundad import evaluate as evaluation_module
 from edgefoundad.dataset import read_test_set
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.evaluate import Evaluation, evaluate
-from edgefoundad.geometry import Geometry, Size
+from edgefoundad.geometry import Box, Geometry, Size
 from edgefoundad.golden import Infer
 from edgefoundad.manifest import Threshold
 
@@ -212,6 +212,37 @@ def test_a_small_defect_survives_the_reduced_resolution_of_large_sets(
     assert figures["pixel_scale"] == 0.25
     # Not a missing class: the dots are still there, among the rest of their bright spots.
     assert 0.9 < figures["per_defect"]["bright"]["pixel_auroc"] < 1
+
+
+def test_what_lies_outside_the_region_of_interest_counts_as_not_anomalous(
+    folder: Path, threshold_of: Callable[..., Threshold]
+) -> None:
+    roi = Box(20, 0, 20, HEIGHT)
+    geometry = GEOMETRY.model_copy(update={"roi": roi, "map": roi.size})
+
+    def infer(frame: NDArray[np.uint8]) -> tuple[Map, float]:
+        return brightness(np.ascontiguousarray(frame[roi.slices]))
+
+    def figures() -> dict[str, float]:
+        samples = read_test_set(folder)
+        got = evaluate(infer, samples, threshold_of(25.0, 25.0), geometry, channels="gray")
+        assert {r.box for j in got.judged for r in j.verdict.regions} <= {
+            roi,
+            Box(24, 8, 8, 8),
+        }
+        return got.to_json()["per_defect"]["bright"]
+
+    # The part at 30 is brighter all over, but seen in half of the frame only.
+    assert figures()["pixel_auroc"] == 1
+    for index in (0, 1):
+        unseen = np.zeros((HEIGHT, WIDTH))
+        unseen[SPOT] = unseen[SPOT[0], 4:12] = 255
+        save(folder / "ground_truth" / "bright" / f"{index}_mask.png", unseen)
+    # Half of the labelled pixels were never looked at: they tie with all that is plain.
+    normal = 6 * WIDTH * HEIGHT - 2 * 2 * 64
+    above = 3 * roi.width * roi.height  # The good parts at 4, 10 and 30, in the region.
+    expected = 0.5 + 0.5 * (1 - above / normal) / 2
+    assert figures()["pixel_auroc"] == pytest.approx(expected)
 
 
 def test_progress_counts_every_image(folder: Path, threshold_of: Callable[..., Threshold]) -> None:

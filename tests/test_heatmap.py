@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from edgefoundad.decision import Region
-from edgefoundad.geometry import Box
-from edgefoundad.heatmap import HOTTEST, SHOWN_FROM, draw_regions, overlay
+from edgefoundad.geometry import Box, Geometry, Size
+from edgefoundad.heatmap import HOTTEST, SHOWN_FROM, draw_regions, overlay, paste
 
 
 def frame_of() -> NDArray[np.uint8]:
@@ -56,6 +58,36 @@ def test_beyond_the_hottest_there_is_one_colour() -> None:
 def test_a_threshold_of_zero_is_no_division_by_zero() -> None:
     grey = overlay(frame_of(), np.zeros((24, 32), np.float32), 0.0)
     assert colourfulness(grey) == 0
+
+
+ROI = Box(40, 30, 64, 48)
+GEOMETRY = Geometry.plan(Size(160, 120), short_side=48, patch=8, roi=ROI)
+
+
+def test_a_map_lies_over_its_region_of_interest_and_is_nothing_elsewhere() -> None:
+    difference = np.full((GEOMETRY.map.height, GEOMETRY.map.width), 0.7, np.float32)
+    whole = paste(difference, GEOMETRY, GEOMETRY.frame, cv2.INTER_LINEAR)
+    assert whole.shape == (120, 160)
+    np.testing.assert_allclose(whole[ROI.slices], 0.7, rtol=1e-6)
+    whole[ROI.slices] = 0
+    assert not whole.any()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_only_the_region_of_interest_is_coloured(times: int) -> None:
+    size = (120 // times, 160 // times, 3)
+    frame = np.random.default_rng(0).integers(0, 255, size, dtype=np.uint8)
+    hot = np.full((GEOMETRY.map.height, GEOMETRY.map.width), HOTTEST, np.float32)
+    picture = overlay(frame, hot, 1.0, GEOMETRY)
+    seen = tuple(slice(s.start // times, s.stop // times) for s in ROI.slices)
+    wide = picture.astype(int)
+    coloured = wide.max(axis=2) - wide.min(axis=2) > 10
+    assert coloured[seen].all()
+    coloured[seen] = False
+    assert not coloured.any()
+    # What is not judged is seen to be dark.
+    grey = overlay(frame, 0 * hot, 1.0)
+    assert picture[0, 0, 0] < 0.5 * grey[0, 0, 0] + 1
 
 
 def test_boxes_are_drawn_on_a_copy() -> None:

@@ -258,7 +258,12 @@ def _part_facts(geometry: Geometry) -> list[tuple[str, str]]:
         facts.append(("Region of interest", f"{geometry.roi} px; nothing else is judged"))
     if geometry.tiles != UNTILED:
         columns, rows = geometry.tiles
-        facts.append(("Tiles", f"{rows} rows × {columns} columns, blended where they overlap"))
+        facts.append(
+            (
+                "Tiles",
+                f"{count(rows, 'row')} × {count(columns, 'column')}, blended where they overlap",
+            )
+        )
     return facts
 
 

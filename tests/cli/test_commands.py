@@ -64,6 +64,28 @@ def test_no_command_at_all_shows_the_help_as_a_wrong_use(edgefoundad: Run) -> No
 
 
 @needs_training
+def test_tiles_are_rows_by_columns_and_a_region_is_in_frame_pixels(
+    edgefoundad: Run, parts: Path, tmp_path: Path
+) -> None:
+    words = [
+        *("fit", parts / "train/good", "-o", tmp_path / "part", "--encoder", "efficientnet-lite0"),
+        *("--projector", "subspace", "--size", 64, "--shots", 2),
+        *("--tiles", "1x2", "--roi", "40,60,560,280"),
+    ]
+    fitted = edgefoundad(*words, "--json")
+    assert fitted.returncode == 0, fitted.stderr
+    facts = json.loads(fitted.stdout)
+    # One row of two: 560 x 280 is cut from left to right.
+    assert (facts["tiles"], facts["roi"], facts["model"]) == ("1x2", [40, 60, 560, 280], "80x64")
+    assert facts["frame"] == "640x480"
+    said = edgefoundad(*words, "--force").stdout
+    assert "1x2 tiles of 80x64 from 560x280 at (40, 60) of frames of 640x480" in said
+    page = (tmp_path / "part" / "report.html").read_text()
+    assert "1 row × 2 columns" in page
+    assert "560x280 at (40, 60)" in page
+
+
+@needs_training
 def test_the_main_job_from_fit_to_eval(edgefoundad: Run, parts: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "my [/part]"  # A name that rich would take for markup.
     fitted = edgefoundad(

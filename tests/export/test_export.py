@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx")
 from edgefoundad import bundle as contract  # noqa: E402
 from edgefoundad.bundle import Bundle  # noqa: E402
 from edgefoundad.errors import GateError, InputError  # noqa: E402
-from edgefoundad.geometry import Size  # noqa: E402
+from edgefoundad.geometry import Box, Size  # noqa: E402
 from edgefoundad.golden import GoldenFrames, compare  # noqa: E402
 from edgefoundad.images import CHANNELS, list_images, read_image, to_channels  # noqa: E402
 from edgefoundad.training.detector import Detector, load_detector  # noqa: E402
@@ -150,6 +150,80 @@ def test_a_camera_of_another_resolution_is_served_and_another_shape_refused(copy
     with pytest.raises(InputError, match="add --force"):
         export(copy)
     assert contents(copy) == before
+
+
+ROI = Box(96, 48, 448, 384)
+
+
+@pytest.fixture(scope="module")
+def tiled(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector of 2 rows by 3 columns of tiles over a part of the frame, exported."""
+    path = tmp_path_factory.mktemp("tiled") / "flange"
+    settings = FitSettings(
+        "efficientnet-lite0", None, "subspace", size=64, shots=2, tiles=Size(3, 2), roi=ROI
+    )
+    fit(parts / "train/good", path, settings)
+    export(path, channels="rgb")
+    return path
+
+
+def test_tiles_are_a_batch_in_the_graph_and_the_region_is_cut_out_of_it(tiled: Path) -> None:
+    model = onnx.load(tiled / contract.GRAPH)
+    geometry = Bundle.open(tiled).manifest.geometry
+    assert (geometry.roi, geometry.tiles) == (ROI, Size(3, 2))
+    (reader,) = [node for node in model.graph.node if "frame" in node.input]
+    assert reader.op_type == "Cast"
+    operators = {node.op_type for node in model.graph.node}
+    assert not {"Resize", "Shape", "GatherND", "If", "Loop", "NonZero"} & operators
+    constant = {i.name for i in model.graph.initializer}
+    slices = [node for node in model.graph.node if node.op_type == "Slice"]
+    assert slices
+    for node in slices:
+        assert {*node.input[1:]} <= constant
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    shapes = [tensor_type(value)[1] for value in inferred.graph.value_info]
+    assert [6, 3, geometry.tile.height, geometry.tile.width] in shapes
+    assert not [shape for shape in shapes if 0 in shape]
+
+
+def test_the_tiled_graph_says_what_the_trainer_says(tiled: Path, parts: Path) -> None:
+    opened = Bundle.open(tiled)
+    graph = opened.manifest.graph
+    assert graph is not None
+    assert graph.score_error <= 1e-4
+    assert graph.map_correlation >= 0.99999
+    backend, trainer = OnnxRuntimeBackend(opened), load_detector(opened)
+    frame = read_image(list_images(parts / "test/scratch")[0])
+    ours, theirs = backend.infer(frame), trainer.infer(frame)
+    assert ours[1] == pytest.approx(theirs[1], rel=1e-4)
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3 * theirs[0].max())
+    # Every golden frame differs in the region: none of them proves nothing.
+    golden = GoldenFrames.load(tiled / contract.GOLDEN)
+    assert len({float(score) for score in golden.scores}) == len(golden.scores)
+
+
+def test_outside_of_the_region_the_graph_is_blind(tiled: Path, parts: Path) -> None:
+    backend = OnnxRuntimeBackend(Bundle.open(tiled))
+    frame = read_image(list_images(parts / "test/good")[0])
+    difference, score = backend.infer(frame)
+    difference = difference.copy()
+    other = np.random.default_rng(0).integers(0, 256, frame.shape, np.uint8)
+    other[ROI.slices] = frame[ROI.slices]
+    again = backend.infer(other)
+    assert again[1] == score
+    assert np.array_equal(again[0], difference)
+    other[ROI.y, ROI.x] ^= 255
+    assert not np.array_equal(backend.infer(other)[0], difference)
+
+
+def test_a_tiled_region_is_exported_for_a_camera_of_another_resolution(
+    tiled: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(tiled, tmp_path / "flange"))
+    graph = export(path, frame=Size(320, 240), force=True).bundle.manifest.graph
+    assert graph is not None
+    assert graph.frame.roi == Box(48, 24, 224, 192)
+    assert graph.frame.tiles == Size(3, 2)
 
 
 def shifted(detector: Detector, path: Path) -> None:
