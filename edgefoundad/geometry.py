@@ -210,7 +210,8 @@ class Geometry(BaseModel):
     @property
     def tile(self) -> Size:
         """The encoder's input: one tile, pixels of the canvas."""
-        return self.grid_to_model(Box(0, 0, *self.tile_grid)).size
+        patch = self.model.width // self.grid.width
+        return Size(self.tile_grid.width * patch, self.tile_grid.height * patch)
 
     def tile_starts(self, axis: int) -> list[int]:
         """The first patch of each tile along the width (0) or the height (1), evenly spread."""
@@ -230,10 +231,6 @@ class Geometry(BaseModel):
         return [
             _moved(_cover(box, self.grid, self.seen.size), self.seen) for box in self.tile_patches
         ]
-
-    def grid_to_model(self, box: Box) -> Box:
-        """A box of patches, in pixels of the canvas."""
-        return _cover(box, self.grid, self.model)
 
     @property
     def cell(self) -> tuple[float, float]:

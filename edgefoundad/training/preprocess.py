@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgefoundad.geometry import Geometry
+from edgefoundad.geometry import UNTILED, Geometry
 from edgefoundad.images import CHANNELS
 
 _TO_RGB = {
@@ -46,10 +46,17 @@ class Preprocess(nn.Module):
         frame, seen, model = geometry.frame, geometry.seen, geometry.model
         self.shape = (1, frame.height, frame.width, CHANNELS[channels])
         self.roi = geometry.roi and seen.slices
-        tiles = [geometry.grid_to_model(box).slices for box in geometry.tile_patches]
-        self.tiles = tiles if len(tiles) > 1 else []
-        self.register_buffer("rows", resize_matrix(seen.height, model.height))
-        self.register_buffer("columns", resize_matrix(seen.width, model.width).T.contiguous())
+        rows = resize_matrix(seen.height, model.height)
+        columns = resize_matrix(seen.width, model.width)
+        self.tops: list[int] = []
+        self.lefts: list[int] = []
+        if geometry.tiles != UNTILED:
+            patch = model.width // geometry.grid.width
+            tops, lefts = ([patch * at for at in geometry.tile_starts(axis)] for axis in (1, 0))
+            rows, self.tops = windows(rows, tops, geometry.tile.height)
+            columns, self.lefts = windows(columns, lefts, geometry.tile.width)
+        self.register_buffer("rows", rows)
+        self.register_buffer("columns", columns.mT.contiguous())
         self.register_buffer("offset", 255 * torch.tensor(mean).reshape(1, 3, 1, 1))
         self.register_buffer("scale", 1 / (255 * torch.tensor(std).reshape(1, 3, 1, 1)))
         self.register_buffer("order", torch.tensor(_TO_RGB[channels]))
@@ -61,11 +68,23 @@ class Preprocess(nn.Module):
         if self.roi:
             image = image[:, self.roi[0], self.roi[1]]
         image = image.permute(0, 3, 1, 2).index_select(1, self.order)
-        image = self.rows @ image @ self.columns
-        image = (image - self.offset) * self.scale
-        if self.tiles:
-            image = torch.cat([image[:, :, rows, columns] for rows, columns in self.tiles])
-        return image
+        image = self._tiles(image) if self.tops else self.rows @ image @ self.columns
+        return (image - self.offset) * self.scale
+
+    def _tiles(self, image: Tensor) -> Tensor:
+        """Each tile resized from the pixels that it needs: those of the whole canvas cost more."""
+        height, width = self.rows.shape[2], self.columns.shape[1]
+        strips = [
+            rows @ image[:, :, top : top + height]
+            for rows, top in zip(self.rows, self.tops, strict=True)
+        ]
+        return torch.cat(
+            [
+                strip[..., left : left + width] @ columns
+                for strip in strips
+                for columns, left in zip(self.columns, self.lefts, strict=True)
+            ]
+        )
 
 
 def resize_matrix(source: int, target: int) -> Tensor:
@@ -73,6 +92,26 @@ def resize_matrix(source: int, target: int) -> Tensor:
     identity = torch.eye(source)[None, None]
     resized = F.interpolate(identity, size=(source, target), mode="bilinear", antialias=True)
     return resized[0, 0].T.contiguous()
+
+
+def windows(matrix: Tensor, starts: Sequence[int], length: int) -> tuple[Tensor, list[int]]:
+    """Bands of an axis's resize that make one window of its target each.
+
+    Args:
+        matrix: float32 [target, source].
+        starts: where each window begins on the target.
+        length: of a window.
+
+    Returns:
+        float32 [windows, length, needed], and where on the source what each needs begins.
+    """
+    bands = [matrix[start : start + length] for start in starts]
+    needed = [band.any(0).nonzero() for band in bands]
+    # All as wide as the widest, so that they stack: what is more has no weight.
+    widest = max(int(cells.max() - cells.min()) + 1 for cells in needed)
+    first = [min(int(cells.min()), matrix.shape[1] - widest) for cells in needed]
+    stacked = [band[:, start : start + widest] for band, start in zip(bands, first, strict=True)]
+    return torch.stack(stacked), first
 
 
 def smooth_upsample_matrix(source: int, target: int, sigma: float) -> Tensor:
