@@ -28,9 +28,7 @@ def outline(changed: npt.NDArray[np.bool_]) -> Image:
     return mask
 
 
-def subdue(
-    good: Float, faulty: Float, target: float, visible: float
-) -> tuple[Float, Image]:
+def subdue(good: Float, faulty: Float, target: float, visible: float) -> tuple[Float, Image]:
     """Weaken a defect until its mean change is `target` grey levels.
 
     Args:

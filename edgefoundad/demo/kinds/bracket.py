@@ -36,7 +36,7 @@ def _belt(rng: np.random.Generator, frame: Frame, x: Float, y: Float) -> Canvas:
     ground = plain(frame, (0.035, 0.075, 0.055), gloss=0.05, rough=0.35)
     along = noise(rng, x, y, 60.0, 1.5)
     fine = noise(rng, x, y, 1.6)
-    ground.albedo[...] *= (1 + 0.12 * along + 0.16 * fine)[..., None]
+    ground.albedo[...] *= (1 + 0.05 * along + 0.12 * fine)[..., None]
     ground.relief[...] += 0.12 * fine
     ground.part[...] = 0
     return ground
@@ -69,10 +69,11 @@ def _sheet(rng: np.random.Generator, frame: Frame, u: Float, v: Float, edge: Flo
     """Rolled steel: streaks along the sheet, faint oil clouds, rounded edges and a pressed rib."""
     part = plain(frame, (0.30, 0.31, 0.33), gloss=0.34, rough=0.22)
     streaks = noise(rng, u, v, 45.0, 0.9)
+    blast = noise(rng, u, v, 1.3)
     clouds = noise(rng, u, v, 26.0)
-    part.albedo[...] *= (1 + 0.05 * clouds + 0.07 * streaks)[..., None]
-    part.gloss[...] *= 1 + 0.12 * streaks + 0.06 * clouds
-    part.relief[...] += 0.07 * streaks - 1.6 * np.exp(np.minimum(edge, 0) / 1.8)
+    part.albedo[...] *= (1 + 0.03 * clouds + 0.02 * streaks + 0.02 * blast)[..., None]
+    part.gloss[...] *= 1 + 0.03 * streaks + 0.04 * clouds
+    part.relief[...] += 0.012 * streaks + 0.03 * blast - 1.6 * np.exp(np.minimum(edge, 0) / 1.8)
     rib = capsule(u, v, (-64.0, -6.0), (-64.0, 28.0), 0.0)
     part.relief[...] += 3.0 * np.exp(-np.square(rib / 7.0))
     return part
@@ -84,10 +85,12 @@ BRACKET = Kind(
     width=320,
     lay=_lay,
     blemishes={
-        "scratch": blemish.scratch(length=(28, 60), depth=0.7, bare=(0.5, 0.5, 0.52)),
-        "crack": blemish.crack(length=(22, 40)),
-        "rust": blemish.stain(radius=(6, 12), tint=(0.85, 0.45, 0.22), dull=0.8),
-        "dent": blemish.dent(radius=(7, 12), depth=(1.5, 2.6)),
+        "scratch": blemish.scratch(
+            length=(40, 80), width=(1.8, 3.0), depth=1.4, bare=(0.6, 0.6, 0.62)
+        ),
+        "crack": blemish.crack(length=(30, 55), width=(1.4, 2.4), dark=0.85),
+        "rust": blemish.stain(radius=(8, 15), tint=(0.7, 0.36, 0.18), dull=0.8),
+        "dent": blemish.dent(radius=(9, 14), depth=(2.5, 4.0)),
     },
     flaws=("missing_hole", "missing_corner"),
 )

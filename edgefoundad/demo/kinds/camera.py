@@ -31,7 +31,7 @@ class Studio:
     lamps: tuple[tuple[float, float, float], ...] = ((-125.0, 0.34, 1.0), (40.0, 0.5, 0.45))
     swing: float = 5.0
     exposure: float = 1.0
-    noise: float = 2.0
+    noise: float = 1.5
     fill: float = 0.5
 
 
@@ -125,7 +125,7 @@ def _develop_levels(linear: Float, blur: float) -> Float:
     """Lens blur, shoulder and gamma: linear light to grey levels 0..255."""
     seen = np.asarray(cv2.GaussianBlur(linear, (0, 0), blur), np.float32)
     seen *= 1.4 / (1.0 + 0.4 * seen)
-    levels = 255.0 * cv2.pow(np.maximum(seen, 0.0), 1 / 2.2)
+    levels = 255.0 * cv2.pow(np.maximum(seen, 0.0), 1 / 1.8)
     return np.asarray(np.minimum(levels, 255.0), np.float32)
 
 

@@ -15,10 +15,10 @@ _LUGS = ((-112.0, -74.0), (112.0, -74.0), (112.0, 74.0), (-112.0, 74.0))
 
 def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     x, y = frame.grid()
-    mat = plain(frame, (0.040, 0.041, 0.044), gloss=0.0, rough=0.5)
+    mat = plain(frame, (0.045, 0.047, 0.050), gloss=0.0, rough=0.5)
     grain = noise(rng, x, y, 1.5)
-    mat.albedo[...] *= (1 + 0.22 * grain + 0.08 * noise(rng, x, y, 30.0))[..., None]
-    mat.relief[...] += 0.2 * grain
+    mat.albedo[...] *= (1 + 0.10 * grain + 0.04 * noise(rng, x, y, 30.0))[..., None]
+    mat.relief[...] += 0.08 * grain
     mat.part[...] = 0
     shift = (float(rng.uniform(-14, 14)), float(rng.uniform(-10, 10)))
     u, v = turn(x, y, float(rng.uniform(-0.14, 0.14)), shift)
@@ -65,7 +65,7 @@ def _notch(u: Float, v: Float, edge: Float, flaw: Flaw) -> Float:
         cv += side * 15.0
     else:
         cu += side * 15.0
-    size = float(flaw.rng.uniform(5, 9)) * flaw.severity
+    size = float(flaw.rng.uniform(7, 12)) * flaw.severity
     wave = 0.8 * np.sin(u * 0.8 + v * 0.5)
     return np.asarray(np.maximum(edge, wave - circle(u, v, (cu, cv), size)), np.float32)
 
@@ -73,9 +73,9 @@ def _notch(u: Float, v: Float, edge: Float, flaw: Flaw) -> Float:
 def _rubber(
     rng: np.random.Generator, frame: Frame, place: tuple[Float, Float], line: Float, edge: Float
 ) -> Canvas:
-    part = plain(frame, (0.017, 0.017, 0.018), gloss=0.05, rough=0.42)
+    part = plain(frame, (0.016, 0.016, 0.017), gloss=0.085, rough=0.36)
     fine = noise(rng, *place, 2.2)
-    part.albedo[...] *= (1 + 0.12 * fine + 0.15 * noise(rng, *place, 35.0))[..., None]
+    part.albedo[...] *= (1 + 0.06 * fine + 0.08 * noise(rng, *place, 35.0))[..., None]
     # The sealing bead along the middle of the band, and rounded rims.
     bead = np.exp(-np.square(line / 4.0))
     part.relief[...] = 2.4 * bead - 2.2 * np.exp(np.minimum(edge, 0) / 2.5) + 0.05 * fine
@@ -91,15 +91,15 @@ DARK = Kind(
     width=384,
     lay=_lay,
     blemishes={
-        "crack": blemish.crack(length=(14, 28), width=(1.2, 2.0), dark=0.9),
-        "bloom": blemish.stain(radius=(8, 14), tint=(1.8, 1.8, 1.85)),
-        "bubble": blemish.dent(radius=(4, 7), depth=(-2.6, -1.6)),
+        "crack": blemish.crack(length=(20, 38), width=(1.8, 3.0), dark=0.9),
+        "bloom": blemish.stain(radius=(10, 18), tint=(3.2, 3.2, 3.3)),
+        "bubble": blemish.dent(radius=(6, 10), depth=(-5.0, -3.2)),
         "crumb": blemish.crumb(
-            radius=(2.5, 4.5), colours=((0.10, 0.10, 0.10), (0.12, 0.08, 0.05), (0.05, 0.06, 0.1))
+            radius=(3.5, 6.5), colours=((0.10, 0.10, 0.10), (0.12, 0.08, 0.05), (0.05, 0.06, 0.1))
         ),
     },
     flaws=("notch", "flash"),
     studio=Studio(
-        lamps=((-120.0, 0.6, 1.0), (60.0, 0.5, 0.35)), fill=0.35, exposure=0.85, noise=1.8
+        lamps=((-120.0, 0.6, 1.0), (60.0, 0.5, 0.35)), fill=0.35, exposure=1.0, noise=1.8
     ),
 )

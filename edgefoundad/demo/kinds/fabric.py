@@ -35,7 +35,7 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
         if flaw.name == "broken_thread":
             gone = span
         else:
-            wide_weft = wide_weft + np.float32(flaw.rng.uniform(0.35, 0.6)) * span
+            wide_weft = wide_weft + np.float32(flaw.rng.uniform(0.6, 1.0)) * span
     warp = _round(fa, wide_warp) + _CRIMP * parity * np.cos(np.pi * fb)
     weft = _round(fb, wide_weft) - _CRIMP * parity * np.cos(np.pi * fa) - 3.0 * gone
     return _yarn(rng, frame, (a, b), warp, weft, (tone_warp[column], tone_weft[row]))
@@ -50,7 +50,7 @@ def _span(a: Float, b: Float, row: np.ndarray, frame: Frame, flaw: Flaw) -> Floa
     """1 along a stretch of one weft thread."""
     at_row = frame.height // 2 + int(flaw.rng.uniform(-0.38, 0.38) * frame.height)
     at_col = frame.width // 2 + int(flaw.rng.uniform(-0.35, 0.35) * frame.width)
-    length = float(flaw.rng.uniform(3.0, 6.0)) * flaw.severity
+    length = float(flaw.rng.uniform(4.0, 8.0)) * flaw.severity
     along = np.abs(a - a[at_row, at_col])
     return np.asarray((row == row[at_row, at_col]) * np.clip(length / 2 - along + 0.5, 0, 1), "f4")
 
@@ -88,7 +88,9 @@ FABRIC = Kind(
         "stain": blemish.stain(radius=(11, 20), tint=(0.72, 0.6, 0.44)),
         "hole": blemish.chip(radius=(5, 8), bare=(0.02, 0.02, 0.02), depth=1.5),
         "fibre": blemish.fibre(
-            length=(35, 70), colours=((0.45, 0.05, 0.04), (0.03, 0.05, 0.2), (0.02, 0.02, 0.02))
+            length=(35, 70),
+            width=(1.4, 2.4),
+            colours=((0.45, 0.05, 0.04), (0.03, 0.05, 0.2), (0.02, 0.02, 0.02)),
         ),
     },
     flaws=("broken_thread", "thick_thread"),

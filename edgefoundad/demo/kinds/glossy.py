@@ -17,10 +17,12 @@ _DOME = 44.0
 def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     x, y = frame.grid()
     tray = plain(frame, (0.36, 0.36, 0.34), gloss=0.02, rough=0.5)
-    tray.albedo[...] *= (1 + 0.03 * noise(rng, x, y, 30.0) + 0.03 * noise(rng, x, y, 1.3))[..., None]
+    tray.albedo[...] *= (1 + 0.03 * noise(rng, x, y, 30.0) + 0.03 * noise(rng, x, y, 1.3))[
+        ..., None
+    ]
     tray.part[...] = 0
     shift = (float(rng.uniform(-9, 9)), float(rng.uniform(-9, 9)))
-    u, v = turn(x, y, float(rng.uniform(0, 2 * np.pi)), shift)
+    u, v = turn(x, y, float(rng.uniform(-0.4, 0.4)), shift)
     radius = np.sqrt(u * u + v * v)
     edge = radius - np.float32(_RADIUS)
     cap = _lacquer(rng, frame, u, v, radius)
@@ -52,11 +54,11 @@ GLOSSY = Kind(
     width=320,
     lay=_lay,
     blemishes={
-        "scratch": blemish.scratch(length=(25, 60), width=(0.9, 1.6), bare=(0.45, 0.3, 0.3)),
-        "chip": blemish.chip(radius=(3, 6), bare=(0.42, 0.41, 0.38), depth=0.6),
-        "dent": blemish.dent(radius=(8, 14), depth=(0.9, 1.8)),
-        "blister": blemish.dent(radius=(3, 5), depth=(-1.3, -0.8)),
-        "smear": blemish.stain(radius=(12, 22), tint=(1.25, 1.6, 1.6), dull=0.7),
+        "scratch": blemish.scratch(length=(35, 70), width=(1.4, 2.4), bare=(0.45, 0.3, 0.3)),
+        "chip": blemish.chip(radius=(4, 8), bare=(0.42, 0.41, 0.38), depth=0.6),
+        "dent": blemish.dent(radius=(11, 18), depth=(1.8, 3.2)),
+        "blister": blemish.dent(radius=(6, 10), depth=(-2.8, -1.6)),
+        "smear": blemish.stain(radius=(14, 24), tint=(1.2, 2.6, 2.6), dull=0.7),
     },
-    studio=Studio(lamps=((-125.0, 0.30, 1.0), (55.0, 0.42, 0.5)), swing=24.0, fill=0.65),
+    studio=Studio(lamps=((-125.0, 0.30, 1.0), (55.0, 0.42, 0.5)), swing=16.0, fill=0.65),
 )

@@ -22,7 +22,7 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     offset = _PITCH / 2 * (row % 2)
     column = np.round((u - offset) / _PITCH)
     centre_u, centre_v = column * _PITCH + offset, row * _RISE
-    jitter = rng.normal(0, 0.25, (2, 64, 64)).astype(np.float32)
+    jitter = rng.normal(0, 0.15, (2, 64, 64)).astype(np.float32)
     place = (row.astype(np.int32) % 64, column.astype(np.int32) % 64)
     du, dv = u - centre_u - jitter[0][place], v - centre_v - jitter[1][place]
     edge = np.sqrt(du * du + dv * dv) - np.float32(_RADIUS)
@@ -30,7 +30,7 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
         edge = _misshape(edge, (u, v), (centre_u, centre_v), frame, flaw)
     sheet = _sheet(rng, frame, (x, y), (u, v), edge)
     below = plain(frame, (0.02, 0.021, 0.024), gloss=0.0, rough=0.4)
-    below.albedo[...] *= (1 + 0.25 * noise(rng, x, y, 40.0))[..., None]
+    below.albedo[...] *= (1 + 0.08 * noise(rng, x, y, 40.0))[..., None]
     below.part[...] = 0
     # The wall of the hole: lit on the far side from the lamp.
     wall = inside(np.abs(edge + 1.2) - 1.2, frame.unit)
@@ -49,7 +49,7 @@ def _misshape(
     cu, cv = float(centres[0][at]), float(centres[1][at])
     this = (np.abs(centres[0] - cu) < 1) & (np.abs(centres[1] - cv) < 1)
     if flaw.name == "torn":
-        width = float(flaw.rng.uniform(2.5, 4.5)) * flaw.severity
+        width = float(flaw.rng.uniform(4.0, 6.5)) * flaw.severity
         side = float(flaw.rng.choice((-1.0, 1.0)))
         tear = capsule(*place, (cu, cv), (cu + side * _PITCH, cv), width)
         wave = np.sin(place[0] * 0.9) * 0.8
@@ -57,10 +57,10 @@ def _misshape(
     if flaw.name == "blocked":
         # A slug of sheet stays in the hole from one side.
         _, along = turn(*place, float(flaw.rng.uniform(0, 6.3)), (cu, cv))
-        open_share = float(flaw.rng.uniform(-0.5, 0.6))
+        open_share = float(flaw.rng.uniform(-0.9, 0.2))
         slug = along + np.float32((1 - open_share) * flaw.severity - 1) * np.float32(_RADIUS)
         return np.asarray(np.where(this, np.maximum(edge, slug), edge), np.float32)
-    shrink = float(flaw.rng.uniform(1.6, 2.8)) * flaw.severity
+    shrink = float(flaw.rng.uniform(2.2, 3.6)) * flaw.severity
     return np.asarray(np.where(this, edge + np.float32(shrink), edge), np.float32)
 
 
@@ -75,9 +75,9 @@ def _sheet(
     sheet = plain(frame, (0.34, 0.35, 0.36), gloss=0.28, rough=0.26)
     spangle = noise(rng, *room, 14.0)
     grain = noise(rng, *place, 40.0, 1.1)
-    sheet.albedo[...] *= (1 + 0.06 * spangle + 0.05 * grain)[..., None]
-    sheet.gloss[...] *= 1 + 0.14 * spangle + 0.1 * grain
-    sheet.relief[...] += 0.06 * grain - 1.1 * np.exp(-np.maximum(edge, 0) / 1.3)
+    sheet.albedo[...] *= (1 + 0.03 * spangle + 0.02 * grain)[..., None]
+    sheet.gloss[...] *= 1 + 0.07 * spangle + 0.04 * grain
+    sheet.relief[...] += 0.025 * grain - 1.1 * np.exp(-np.maximum(edge, 0) / 1.3)
     return sheet
 
 
@@ -87,9 +87,13 @@ GRATING = Kind(
     width=320,
     lay=_lay,
     blemishes={
-        "scratch": blemish.scratch(length=(35, 70), depth=0.8, bare=(0.55, 0.55, 0.56)),
-        "stain": blemish.stain(radius=(12, 20), tint=(0.75, 0.58, 0.4), dull=0.6),
-        "fibre": blemish.fibre(length=(30, 60), colours=((0.5, 0.45, 0.3), (0.03, 0.03, 0.03))),
+        "scratch": blemish.scratch(
+            length=(50, 100), width=(1.8, 3.0), depth=1.4, bare=(0.55, 0.55, 0.56)
+        ),
+        "stain": blemish.stain(radius=(16, 26), tint=(0.66, 0.48, 0.3), dull=0.6),
+        "fibre": blemish.fibre(
+            length=(40, 80), width=(1.5, 2.4), colours=((0.5, 0.45, 0.3), (0.03, 0.03, 0.03))
+        ),
     },
     flaws=("blocked", "undersize", "torn"),
 )

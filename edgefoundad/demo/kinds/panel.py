@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import product
 
 import cv2
 import numpy as np
@@ -10,13 +12,16 @@ import numpy.typing as npt
 
 from edgefoundad.demo.kinds import blemish
 from edgefoundad.demo.kinds.camera import Image
-from edgefoundad.demo.kinds.canvas import Canvas, Float, Frame, noise, plain
+from edgefoundad.demo.kinds.canvas import Canvas, Float, Frame, Point, noise, plain
 from edgefoundad.demo.kinds.kind import Flaw, Kind, render
 from edgefoundad.demo.kinds.shape import box, capsule, circle, inside
+
+Outline = Callable[[Float, Float], Float]
 
 _SHARE = 0.003
 """Diameter of a defect as a share of the frame's width."""
 _RADIUS = _SHARE * 1920 / 2
+_MIDDLE = (0.0, 0.0)
 _SPARE = 24
 """Nominal pixels of the design beyond each side of the frame."""
 
@@ -50,36 +55,43 @@ def _design(height: int, width: int, unit: float) -> Float:
     shape = (frame.height, frame.width)
     relief, tone, ambient, clear = (np.full(shape, v, np.float32) for v in (0, 1, 1, 1))
 
-    def cut(edge: Float, depth: float, dark: float, paint: float) -> None:
-        """A pocket with chamfered edges."""
-        relief[...] -= np.float32(depth) / (1 + np.exp(np.clip(edge / 1.2, -20, 20)))
-        ambient[...] *= 1 - np.float32(dark) * inside(edge, unit)
-        tone[...] *= 1 - np.float32(1 - paint) * inside(edge, unit)
+    def cut(at: Point, outline: Outline, depth: float, dark: float, paint: float) -> None:
+        """A pocket with chamfered edges; its outline is within 120 nominal pixels of `at`."""
+        row, col = round(shape[0] / 2 + at[1] * unit), round(shape[1] / 2 + at[0] * unit)
+        reach = round(120 * unit)
+        here = (slice(max(row - reach, 0), row + reach), slice(max(col - reach, 0), col + reach))
+        edge = outline(x[here] - np.float32(at[0]), y[here] - np.float32(at[1]))
+        relief[here] -= np.float32(depth) / (1 + np.exp(np.clip(edge / 1.2, -20, 20)))
+        ambient[here] *= 1 - np.float32(dark) * inside(edge, unit)
+        tone[here] *= 1 - np.float32(1 - paint) * inside(edge, unit)
         # Damage keeps clear of edges: it would hide in their shade.
-        clear[...] = np.where(edge < 9, 0, clear)
+        clear[here] = np.where(edge < 9, 0, clear[here])
 
     # Ventilation slots, left; sockets, middle; a field of round keys, right; screws all round.
-    for row in range(9):
-        for column in range(4):
-            at = (-830 + column * 140.0, -320 + row * 80.0)
-            cut(capsule(x, y, at, (at[0] + 84, at[1]), 11.0), 3.0, 0.85, 1.0)
-    for row in range(3):
-        for column in range(3):
-            at = (-140.0 + column * 170, -270.0 + row * 250)
-            cut(box(x, y, at, (58.0, 82.0), 10.0), 2.5, 0.35, 0.45)
-            for pin in range(5):
-                cut(circle(x, y, (at[0], at[1] - 52 + pin * 26), 6.0), 2.0, 0.7, 1.0)
-    for row in range(6):
-        for column in range(4):
-            at = (450.0 + column * 125, -330.0 + row * 130)
-            cut(circle(x, y, at, 36.0), -3.0, 0.0, 0.7)
-            cut(circle(x, y, at, 16.0), 1.5, 0.15, 1.2)
-    for column in range(7):
-        for sign in (-1.0, 1.0):
-            at = (-900.0 + column * 300, sign * 480)
-            cut(circle(x, y, at, 20.0), 2.0, 0.25, 0.9)
-            cut(box(x, y, at, (14.0, 3.0), 1.0), 1.5, 0.6, 1.0)
+    for row, column in product(range(9), range(4)):
+        cut((-788 + column * 140.0, -320 + row * 80.0), _slot, 3.0, 0.85, 1.0)
+    for row, column in product(range(3), range(3)):
+        at = (-140.0 + column * 170, -270.0 + row * 250)
+        cut(at, lambda u, v: box(u, v, _MIDDLE, (58.0, 82.0), 10.0), 2.5, 0.35, 0.45)
+        for pin in range(-2, 3):
+            cut((at[0], at[1] + 26 * pin), _disc(6.0), 2.0, 0.7, 1.0)
+    for row, column in product(range(6), range(4)):
+        at = (450.0 + column * 125, -330.0 + row * 130)
+        cut(at, _disc(36.0), -3.0, 0.0, 0.7)
+        cut(at, _disc(16.0), 1.5, 0.15, 1.2)
+    for column, side in product(range(7), (-1, 1)):
+        at = (-900.0 + column * 300, side * 480.0)
+        cut(at, _disc(20.0), 2.0, 0.25, 0.9)
+        cut(at, lambda u, v: box(u, v, _MIDDLE, (14.0, 3.0), 1.0), 1.5, 0.6, 1.0)
     return np.stack([relief, tone, ambient, clear * _letters(frame, tone)], axis=2)
+
+
+def _slot(u: Float, v: Float) -> Float:
+    return capsule(u, v, (-42.0, 0.0), (42.0, 0.0), 11.0)
+
+
+def _disc(radius: float) -> Outline:
+    return lambda u, v: circle(u, v, _MIDDLE, radius)
 
 
 def _letters(frame: Frame, tone: npt.NDArray[np.float32]) -> Float:

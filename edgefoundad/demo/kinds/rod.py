@@ -11,7 +11,7 @@ from edgefoundad.demo.kinds.kind import Flaw, Kind
 from edgefoundad.demo.kinds.shape import inside, turn
 
 _HEAD = (-208.0, -158.0)
-_HEAD_RADIUS = 50.0
+_HEAD_RADIUS = 46.0
 _SHANK_RADIUS = 27.0
 _THREAD = (-52.0, 200.0)
 _PITCH = 13.0
@@ -21,7 +21,9 @@ _DEPTH = 3.6
 def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     x, y = frame.grid()
     ground = plain(frame, (0.12, 0.14, 0.17), gloss=0.02, rough=0.5)
-    ground.albedo[...] *= (1 + 0.08 * noise(rng, x, y, 1.6) + 0.04 * noise(rng, x, y, 40))[..., None]
+    ground.albedo[...] *= (1 + 0.08 * noise(rng, x, y, 1.6) + 0.04 * noise(rng, x, y, 40))[
+        ..., None
+    ]
     ground.part[...] = 0
     shift = (float(rng.uniform(-14, 14)), float(rng.uniform(-9, 9)))
     u, v = turn(x, y, float(rng.uniform(-0.035, 0.035)), shift)
@@ -31,15 +33,14 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
         slope = float(flaw.rng.choice((-1, 1)) * flaw.rng.uniform(0.04, 0.075)) * flaw.severity
         v = v - np.float32(slope) * np.maximum(u - np.float32(knee), 0)
     radius = _radius(u, v, roll, flaw)
-    hexagon, half_width = _head(v, roll)
     in_head = (u > _HEAD[0]) & (u < _HEAD[1])
     ends = np.maximum(_HEAD[0] - u, u - _THREAD[1])
     if flaw is not None and flaw.name == "short":
         lost = float(flaw.rng.uniform(10, 22)) * flaw.severity
         ends = np.maximum(_HEAD[0] - u, u - _THREAD[1] + lost + 1.5 * np.sin(v / 5))
-    edge = np.maximum(np.where(in_head, np.abs(v) - half_width, np.abs(v) - radius), ends)
+    edge = np.maximum(np.abs(v) - np.where(in_head, _head(u), radius), ends)
     edge = np.asarray(edge, np.float32)
-    height = np.where(in_head, hexagon, np.sqrt(np.maximum(radius * radius - v * v, 0)))
+    height = np.sqrt(np.maximum(np.where(in_head, _head(u), radius) ** 2 - v * v, 0))
     part = _plating(rng, frame, (u, v), roll, np.asarray(height, np.float32))
     cover = inside(edge, frame.unit)
     cast_shadow(ground, cover, (2.0, 9.0), 5.0, 0.6)
@@ -63,16 +64,11 @@ def _radius(u: Float, v: Float, roll: float, flaw: Flaw | None) -> Float:
     return np.asarray(_SHANK_RADIUS - threaded * _DEPTH * (1 - ridge) - tip, np.float32)
 
 
-def _head(v: Float, roll: float) -> tuple[Float, float]:
-    """Height of the hexagonal head, and half its width, at a roll."""
-    height = np.full_like(v, 1e3)
-    apothem = _HEAD_RADIUS * float(np.cos(np.pi / 6))
-    for k in range(6):
-        c, s = np.cos(roll + k * np.pi / 3), np.sin(roll + k * np.pi / 3)
-        if c > 0.02:
-            height = np.minimum(height, (apothem - v * np.float32(s)) / np.float32(c))
-    corners = _HEAD_RADIUS * np.abs(np.sin(roll + np.pi / 6 + np.arange(6) * np.pi / 3))
-    return np.asarray(np.maximum(height, 0), np.float32), float(corners.max())
+def _head(u: Float) -> Float:
+    """Radius of the round head along the screw: rounded rims, and a knurl of fine grooves."""
+    middle, half = (_HEAD[0] + _HEAD[1]) / 2, (_HEAD[1] - _HEAD[0]) / 2
+    share = np.clip(np.abs(u - middle) / half, 0, 1)
+    return np.asarray(_HEAD_RADIUS - 5 * share**6 + 0.3 * np.cos(u * 1.2), np.float32)
 
 
 def _plating(
@@ -82,13 +78,13 @@ def _plating(
     part = plain(frame, (0.30, 0.29, 0.24), gloss=0.5, rough=0.3)
     clouds = noise(rng, u, v + np.float32(40 * roll), 22.0)
     grain = noise(rng, u, v, 2.0)
-    part.albedo[...] *= (1 + 0.07 * clouds + 0.06 * grain)[..., None]
-    part.gloss[...] *= 1 + 0.12 * grain + 0.08 * clouds
+    part.albedo[...] *= (1 + 0.04 * clouds + 0.03 * grain)[..., None]
+    part.gloss[...] *= 1 + 0.05 * grain + 0.04 * clouds
     # The lowest places lie under the overhang of the sides: less of the room reaches them.
     part.ambient[...] *= np.clip(0.45 + height / 40, 0.3, 1)
     collar = np.exp(-np.square((u - _HEAD[1] - 2) / 3.5))
     part.ambient[...] *= 1 - 0.5 * collar
-    part.relief[...] = height + 0.08 * grain
+    part.relief[...] = height + 0.03 * grain
     return part
 
 
@@ -98,10 +94,12 @@ ROD = Kind(
     width=512,
     lay=_lay,
     blemishes={
-        "scratch": blemish.scratch(length=(25, 50), width=(1.4, 2.2), bare=(0.6, 0.58, 0.55)),
-        "rust": blemish.stain(radius=(6, 12), tint=(0.8, 0.42, 0.22), dull=0.85),
+        "scratch": blemish.scratch(
+            length=(35, 70), width=(2.0, 3.2), depth=1.4, bare=(0.6, 0.58, 0.55)
+        ),
+        "rust": blemish.stain(radius=(9, 16), tint=(0.7, 0.36, 0.18), dull=0.85),
         "crumb": blemish.crumb(
-            radius=(3, 5), colours=((0.4, 0.08, 0.05), (0.05, 0.12, 0.35), (0.03, 0.03, 0.03))
+            radius=(4, 7), colours=((0.4, 0.08, 0.05), (0.05, 0.12, 0.35), (0.03, 0.03, 0.03))
         ),
     },
     flaws=("stripped", "bent", "short"),

@@ -42,7 +42,7 @@ def _scatter(rng: np.random.Generator, frame: Frame) -> tuple[Float, Float]:
     count = int(_DENSITY * wide * high)
     centres = rng.uniform((0, 0), (wide, high), (count, 2))
     # Large ones first: small chips fill the room between them.
-    sizes = np.sort(np.clip(rng.lognormal(1.55, 0.5, count), 2.0, 15.0))[::-1]
+    sizes = np.sort(np.clip(rng.lognormal(1.55, 0.5, count), 2.0, 11.0))[::-1]
     tones = rng.integers(len(_CHIPS), size=count)
     shade = rng.normal(1, 0.10, count)
     corners = rng.integers(5, 9, count)
