@@ -44,6 +44,7 @@ def write_layout(
     Raises:
         OSError: if a file cannot be written.
     """
+    groups: list[tuple[str, str | None, int]]
     groups = [("train", None, shots), ("test", None, n_good)]
     groups += [("test", defect, n_per_defect) for defect in defects]
     total = sum(count for *_, count in groups)

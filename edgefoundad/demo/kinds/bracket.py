@@ -86,10 +86,10 @@ BRACKET = Kind(
     lay=_lay,
     blemishes={
         "scratch": blemish.scratch(
-            length=(40, 80), width=(1.8, 3.0), depth=1.4, bare=(0.6, 0.6, 0.62)
+            length=(40, 80), width=(1.8, 3.0), depth=1.4, bare=(0.8, 0.8, 0.82)
         ),
         "crack": blemish.crack(length=(30, 55), width=(1.4, 2.4), dark=0.85),
-        "rust": blemish.stain(radius=(8, 15), tint=(0.7, 0.36, 0.18), dull=0.8),
+        "rust": blemish.stain(radius=(8, 15), tint=(0.6, 0.26, 0.12), dull=0.8),
         "dent": blemish.dent(radius=(9, 14), depth=(2.5, 4.0)),
     },
     flaws=("missing_hole", "missing_corner"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -61,7 +61,7 @@ class Canvas:
     def crop(self, rows: slice, cols: slice) -> Canvas:
         """Views of a window of every map: writing to them writes to this canvas."""
         maps = {k: v[rows, cols] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
-        return replace(self, **maps)
+        return Canvas(self.unit, **maps)
 
     def around(self, centre: Point, reach: float) -> tuple[Canvas, Float, Float]:
         """The window within `reach` nominal pixels of a pixel position, as views.
@@ -81,7 +81,7 @@ class Canvas:
     def copy(self) -> Canvas:
         """A canvas with its own maps, to be damaged in place."""
         maps = {k: v.copy() for k, v in vars(self).items() if isinstance(v, np.ndarray)}
-        return replace(self, **maps)
+        return Canvas(self.unit, **maps)
 
     def spot(self, rng: np.random.Generator, clearance: float = 8.0) -> Point:
         """Draw a pixel position on the part, `clearance` nominal pixels from its edges.
@@ -147,7 +147,7 @@ def lay_on(ground: Canvas, part: Canvas, cover: Float) -> Canvas:
         if isinstance(under, np.ndarray):
             weight = cover[..., None] if under.ndim == 3 else cover
             maps[name] = np.asarray(under + weight * (vars(part)[name] - under), np.float32)
-    return replace(ground, **maps)
+    return Canvas(ground.unit, **maps)
 
 
 def cast_shadow(ground: Canvas, cover: Float, toward: Point, soft: float, depth: float) -> None:

@@ -25,8 +25,8 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     frame_line = box(u, v, (0.0, 0.0), (112.0, 78.0), 46.0)
     if flaw is not None and flaw.name == "flash":
         frame_line = frame_line - _spread(u, v, flaw)
-    band = np.abs(frame_line) - 15.0
-    edge, holes = band, np.full_like(u, 99.0)
+    edge = np.asarray(np.abs(frame_line) - 15.0, np.float32)
+    holes = np.full_like(u, 99.0)
     for lug in _LUGS:
         edge = np.minimum(edge, circle(u, v, lug, 21.0))
         holes = np.minimum(holes, circle(u, v, lug, 8.0))

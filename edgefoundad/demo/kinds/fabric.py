@@ -86,7 +86,7 @@ FABRIC = Kind(
     lay=_lay,
     blemishes={
         "stain": blemish.stain(radius=(11, 20), tint=(0.72, 0.6, 0.44)),
-        "hole": blemish.chip(radius=(5, 8), bare=(0.02, 0.02, 0.02), depth=1.5),
+        "hole": blemish.chip(radius=(5, 8), bare=(0.12, 0.115, 0.11), depth=1.5),
         "fibre": blemish.fibre(
             length=(35, 70),
             width=(1.4, 2.4),

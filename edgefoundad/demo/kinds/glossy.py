@@ -55,7 +55,7 @@ GLOSSY = Kind(
     lay=_lay,
     blemishes={
         "scratch": blemish.scratch(length=(35, 70), width=(1.4, 2.4), bare=(0.45, 0.3, 0.3)),
-        "chip": blemish.chip(radius=(4, 8), bare=(0.42, 0.41, 0.38), depth=0.6),
+        "chip": blemish.chip(radius=(5, 9), bare=(0.5, 0.5, 0.46), depth=0.6),
         "dent": blemish.dent(radius=(11, 18), depth=(1.8, 3.2)),
         "blister": blemish.dent(radius=(6, 10), depth=(-2.8, -1.6)),
         "smear": blemish.stain(radius=(14, 24), tint=(1.2, 2.6, 2.6), dull=0.7),

@@ -21,7 +21,8 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     row = np.round(v / _RISE)
     offset = _PITCH / 2 * (row % 2)
     column = np.round((u - offset) / _PITCH)
-    centre_u, centre_v = column * _PITCH + offset, row * _RISE
+    centre_u = np.asarray(column * _PITCH + offset, np.float32)
+    centre_v = np.asarray(row * _RISE, np.float32)
     jitter = rng.normal(0, 0.15, (2, 64, 64)).astype(np.float32)
     place = (row.astype(np.int32) % 64, column.astype(np.int32) % 64)
     du, dv = u - centre_u - jitter[0][place], v - centre_v - jitter[1][place]
@@ -88,7 +89,7 @@ GRATING = Kind(
     lay=_lay,
     blemishes={
         "scratch": blemish.scratch(
-            length=(50, 100), width=(1.8, 3.0), depth=1.4, bare=(0.55, 0.55, 0.56)
+            length=(50, 100), width=(1.8, 3.0), depth=1.4, bare=(0.75, 0.75, 0.76)
         ),
         "stain": blemish.stain(radius=(16, 26), tint=(0.66, 0.48, 0.3), dull=0.6),
         "fibre": blemish.fibre(

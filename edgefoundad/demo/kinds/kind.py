@@ -157,11 +157,12 @@ def _spoil(
 
 def _changed(canvas: Canvas, bad: Canvas) -> tuple[slice, slice]:
     """The window in which two canvases differ, with a margin for the lens blur."""
-    differs = np.zeros(canvas.relief.shape, bool)
+    shape = canvas.relief.shape
+    differs: npt.NDArray[np.bool_] = np.zeros(shape, bool)
     for name, value in vars(canvas).items():
         if isinstance(value, np.ndarray):
-            unlike = np.abs(value - vars(bad)[name]) > 1e-4
-            differs |= unlike.any(axis=2) if unlike.ndim == 3 else unlike
+            apart = np.abs(value - vars(bad)[name]).reshape(*shape, -1)
+            differs |= apart.max(axis=2) > 1e-4
     x, y, w, h = cv2.boundingRect(differs.astype(np.uint8))
     if w == 0:
         return slice(0, 0), slice(0, 0)

@@ -33,7 +33,7 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     shift = (float(rng.uniform(-7, 7)) * frame.unit, float(rng.uniform(-7, 7)) * frame.unit)
     spare = _SPARE * frame.unit
     matrix = cv2.getRotationMatrix2D((frame.width / 2 + spare, frame.height / 2 + spare), angle, 1)
-    matrix[:, 2] += np.array(shift) - spare
+    matrix[:, 2] += np.array(shift) - np.float64(spare)
     placed = cv2.warpAffine(maps, matrix, (frame.width, frame.height), flags=cv2.INTER_LINEAR)
     relief, tone, ambient, clear = (np.ascontiguousarray(placed[..., i]) for i in range(4))
     panel = plain(frame, (0.30, 0.31, 0.32), gloss=0.22, rough=0.3)

@@ -72,4 +72,4 @@ def stroke(shape: tuple[int, int], points: Float, widths: Sequence[float]) -> Fl
         a, b = corners[i].tolist(), corners[i + 1].tolist()
         cv2.line(drawn, a, b, 255, wide, cv2.LINE_AA, shift=4)
     small = cv2.resize(drawn, shape[::-1], interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / np.float32(255)
+    return np.asarray(np.divide(small, 255, dtype=np.float32), np.float32)
