@@ -38,9 +38,9 @@ def _lay(rng: np.random.Generator, frame: Frame, flaw: Flaw | None) -> Canvas:
     relief, tone, ambient, clear = (np.ascontiguousarray(placed[..., i]) for i in range(4))
     panel = plain(frame, (0.30, 0.31, 0.32), gloss=0.22, rough=0.3)
     brushed = noise(rng, x, y, 150.0, 1.3)
-    panel.albedo[...] *= (tone * (1 + 0.03 * brushed))[..., None]
-    panel.gloss[...] *= tone * (1 + 0.05 * brushed)
-    panel.relief[...] = relief + 0.03 * brushed
+    panel.albedo[...] *= (tone * (1 + 0.015 * brushed))[..., None]
+    panel.gloss[...] *= tone * (1 + 0.02 * brushed)
+    panel.relief[...] = relief + 0.012 * brushed
     panel.ambient[...] = ambient
     panel.part[...] = clear
     return panel
@@ -115,13 +115,13 @@ PANEL = Kind(
     lay=_lay,
     blemishes={
         "pit": blemish.chip(
-            radius=(0.95 * _RADIUS, 1.05 * _RADIUS), bare=(0.04, 0.04, 0.04), depth=1.0
+            radius=(0.95 * _RADIUS, 1.05 * _RADIUS), bare=(0.12, 0.12, 0.12), depth=0.6
         ),
         "spatter": blemish.crumb(
-            radius=(0.95 * _RADIUS, 1.05 * _RADIUS), colours=((0.8, 0.78, 0.75),), high=0.6
+            radius=(0.95 * _RADIUS, 1.05 * _RADIUS), colours=((0.62, 0.61, 0.59),), high=0.6
         ),
         "rust": blemish.chip(
-            radius=(0.95 * _RADIUS, 1.05 * _RADIUS), bare=(0.30, 0.11, 0.04), depth=0.4
+            radius=(0.95 * _RADIUS, 1.05 * _RADIUS), bare=(0.24, 0.15, 0.10), depth=0.4
         ),
     },
     least_area=12.0,
