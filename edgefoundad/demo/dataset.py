@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from edgefoundad.demo.defects import DEFECTS, render_defect
+from edgefoundad.demo.layout import write_layout
 from edgefoundad.demo.part import Image, render_good, sample_shot
 
 
@@ -21,11 +21,7 @@ def write_dataset(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write `train/good`, `test/good`, `test/<defect>` and `ground_truth/<defect>`.
-
-    Frames are PNGs of 640 x 480 pixels named `000.png`, ...; the mask of `000.png` is
-    `000_mask.png`, 0 or 255, of the same size. The same arguments give the same bytes, and a
-    frame depends on its folder, its number and the seed alone.
+    """Write the machined part, 640 x 480 pixels, as `write_layout` says.
 
     Args:
         folder: where to write; made if missing.
@@ -35,35 +31,22 @@ def write_dataset(
         seed: seed of all draws.
         progress: called with (frames written, frames in all) after each frame.
     """
-    total = shots + n_good + n_per_defect * len(DEFECTS)
-    done = 0
-    for group, (part, kind, count) in enumerate(_groups(shots, n_good, n_per_defect)):
-        for number in range(count):
-            # One generator a frame: asking for more frames does not change the others.
-            rng = np.random.default_rng([seed, group, number])
-            shot = sample_shot(rng)
-            path = folder / part / kind / f"{number:03d}.png"
-            if kind == "good":
-                _save(path, render_good(shot))
-            else:
-                faulty = render_defect(shot, kind, rng)
-                _save(path, faulty.image)
-                _save(folder / "ground_truth" / kind / f"{number:03d}_mask.png", faulty.mask)
-            done += 1
-            if progress is not None:
-                progress(done, total)
+    write_layout(
+        folder,
+        _draw,
+        defects=DEFECTS,
+        shots=shots,
+        n_good=n_good,
+        n_per_defect=n_per_defect,
+        seed=seed,
+        progress=progress,
+    )
 
 
-def _groups(shots: int, n_good: int, n_per_defect: int) -> list[tuple[str, str, int]]:
-    """The folders to fill: split, kind and number of frames."""
-    defective = [("test", kind, n_per_defect) for kind in DEFECTS]
-    return [("train", "good", shots), ("test", "good", n_good), *defective]
-
-
-def _save(path: Path, image: Image) -> None:
-    """Write an RGB frame or a mask as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    # Sensor noise hardly compresses: the fastest level costs little room and saves much time.
-    if not cv2.imwrite(str(path), stored, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise OSError(f"could not write {path}")
+def _draw(defect: str | None, rng: np.random.Generator) -> tuple[Image, Image | None]:
+    """One frame, and its mask where there is a defect."""
+    shot = sample_shot(rng)
+    if defect is None:
+        return render_good(shot), None
+    faulty = render_defect(shot, defect, rng)
+    return faulty.image, faulty.mask

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from edgefoundad.demo import damage
+from edgefoundad.demo.change import outline, subdue
 from edgefoundad.demo.part import Image, develop, expose
 from edgefoundad.demo.scene import Shot, Surface, lay
 from edgefoundad.demo.surface import Float
@@ -101,7 +102,7 @@ def _plain(
 ) -> tuple[Float, Image]:
     """A defect at its natural strength: grey levels and mask."""
     faulty = _damage(surface, shot, kind, rng, _SIZES)
-    mask = _mask(np.abs(faulty - good).max(axis=2) > _VISIBLE)
+    mask = outline(np.abs(faulty - good).max(axis=2) > _VISIBLE)
     # Glare and lens blur carry a trace far outside; cut it, so that the mask is exact.
     return np.where(mask[..., None] > 0, faulty, good), mask
 
@@ -111,28 +112,5 @@ def _faint(
 ) -> tuple[Float, Image]:
     """A scratch, dent or stain brought down to a few grey levels: grey levels and mask."""
     kind = ("scratch", "dent", "stain")[int(rng.integers(3))]
-    # Where the frame is clipped a change would vanish in part, so compare what can be seen.
-    change = np.minimum(_damage(surface, shot, kind, rng, _FAINT_SIZES), 255.0)
-    change -= np.minimum(good, 255.0)
-    strength = np.abs(change).mean(axis=2)
-    mask = _mask(strength > max(0.22 * float(strength.max()), _VISIBLE))
-    inside = mask > 0
-    if not inside.any():
-        return good, mask
-    target = float(rng.uniform(5.5, 8.0))
-    # Two rounds, because limiting the strongest places lowers the mean.
-    for _ in range(2):
-        change *= target / float(np.abs(change[inside]).mean())
-        np.clip(change, -2.2 * target, 2.2 * target, out=change)
-    return np.where(inside[..., None], np.minimum(good, 255.0) + change, good), mask
-
-
-def _mask(changed: np.ndarray) -> Image:
-    """Close gaps, fill enclosed places and drop specks; 0/255, [H, W]."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    closed = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
-    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    kept = [contour for contour in contours if len(contour) >= 8]
-    mask = np.zeros(changed.shape, np.uint8)
-    cv2.drawContours(mask, kept, -1, 255, cv2.FILLED)
-    return mask
+    faulty = _damage(surface, shot, kind, rng, _FAINT_SIZES)
+    return subdue(good, faulty, float(rng.uniform(5.5, 8.0)), _VISIBLE)
