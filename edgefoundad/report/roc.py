@@ -65,7 +65,7 @@ def roc_chart(curves: Sequence[Curve]) -> str:
     Returns:
         An SVG element.
     """
-    drawn = [*_grid(), *(_line(curve) for curve in curves), *(_mark(curve) for curve in curves)]
+    drawn = [*_grid(), *(_line(curve) for curve in curves), *map(_mark, curves, range(len(curves)))]
     names = html.escape("; ".join(f"{c.label}: {c.at[1]:.0%} of defects found at {c.at[0]:.0%} "
                                   "false alarms" for c in curves))  # fmt: skip
     return (
@@ -102,10 +102,12 @@ def _line(curve: Curve) -> str:
     return f'<polyline class="curve {curve.tone}-line" points="{points}"/>'
 
 
-def _mark(curve: Curve) -> str:
+def _mark(curve: Curve, index: int) -> str:
     x, y = _place(*curve.at)
-    # Beside the point, where the curve is not: it runs to the right and up.
-    anchor, shift = ("start", 10) if curve.at[0] < 0.6 else ("end", -10)
+    # Below the point and beside it, where the curve is not; the second label beside the first,
+    # as two detectors may have one place.
+    shift = 10 + 14 * index
+    anchor, shift = ("start", shift) if curve.at[0] < 0.6 else ("end", -shift)
     below = y + 18 if y < _TOP + _SIDE - 24 else y - 10
     return (
         f'<circle class="{curve.tone}" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
