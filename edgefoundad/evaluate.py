@@ -46,32 +46,36 @@ class Evaluation:
     """The figures of one detector on one data set.
 
     Attributes:
-        image: over all thresholds, per image.
-        pixel: over all thresholds, per pixel; None where a defect has no mask.
+        image: over all thresholds, per image; None where all images are good, or all defective.
+        pixel: over all thresholds, per pixel; None where a defect has no mask, or none is shown.
         pixel_scale: resolution of the pixel metrics, as a share of the frame's.
-        per_defect: the same per kind of defect, against all good images.
+        false_alarm_rate: share of the good images; None where there is none.
+        miss_rate: share of the defective images; None where there is none.
+        per_defect: the same per kind of defect, against all good images; pixel figures of the kinds
+            that have all their masks.
         judged: every image.
     """
 
-    image: ImageMetrics
+    image: ImageMetrics | None
     pixel: PixelMetrics | None
     pixel_scale: float
     threshold: float
     provisional: bool
-    false_alarm_rate: float
-    miss_rate: float
+    false_alarm_rate: float | None
+    miss_rate: float | None
     per_defect: dict[str, dict[str, float | int | None]]
     judged: tuple[Judged, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; pixel metrics are null where there are no masks."""
+        """Plain JSON values; what cannot be said (no masks, only one class) is null."""
+        image = asdict(self.image) if self.image else dict.fromkeys(("auroc", "ap", "f1_max"))
         pixel = asdict(self.pixel) if self.pixel else dict.fromkeys(("auroc", "ap", "f1_max"))
         times = [judged.ms for judged in self.judged]
         good = sum(judged.sample.defect is None for judged in self.judged)
         return {
-            "image_auroc": self.image.auroc,
-            "image_ap": self.image.ap,
-            "image_f1_max": self.image.f1_max,
+            "image_auroc": image["auroc"],
+            "image_ap": image["ap"],
+            "image_f1_max": image["f1_max"],
             "pixel_auroc": pixel["auroc"],
             "pixel_ap": pixel["ap"],
             "pixel_f1_max": pixel["f1_max"],
@@ -116,21 +120,17 @@ def evaluate(
     for done, sample in enumerate(samples, start=1):
         judged.append(_judge(infer, sample, threshold, geometry, channels))
         progress(done, len(samples))
-    labels = [item.sample.defect is not None for item in judged]
-    scores = [item.verdict.score for item in judged]
-    alarms = [item.verdict.anomalous for item in judged]
-    masked = all(item.sample.mask for item in judged if item.sample.defect)
     scale = min(1.0, math.sqrt(MOST_PIXELS / (len(judged) * math.prod(geometry.frame))))
     good = [item for item in judged if item.sample.defect is None]
     kinds = sorted({item.sample.defect for item in judged if item.sample.defect})
     return Evaluation(
-        image=image_metrics(labels, scores),
-        pixel=_pixel_metrics(judged, geometry, scale) if masked else None,
+        image=_image_metrics(judged),
+        pixel=_pixel_metrics(judged, geometry, scale),
         pixel_scale=round(scale, 4),
         threshold=threshold.score,
         provisional=threshold.provisional,
-        false_alarm_rate=_share(alarms, labels, False),
-        miss_rate=1 - _share(alarms, labels, True),
+        false_alarm_rate=_share([item.verdict.anomalous for item in good]),
+        miss_rate=_share([not item.verdict.anomalous for item in judged if item.sample.defect]),
         per_defect={
             kind: _of_kind(good, [i for i in judged if i.sample.defect == kind], geometry, scale)
             for kind in kinds
@@ -162,12 +162,23 @@ def _judge(
     return Judged(sample, verdict, difference.copy(), ms)
 
 
-def _share(alarms: Sequence[bool], labels: Sequence[bool], of: bool) -> float:
-    chosen = [alarm for alarm, label in zip(alarms, labels, strict=True) if label is of]
-    return sum(chosen) / len(chosen)
+def _share(flags: Sequence[bool]) -> float | None:
+    return sum(flags) / len(flags) if flags else None
 
 
-def _pixel_metrics(judged: Sequence[Judged], geometry: Geometry, scale: float) -> PixelMetrics:
+def _image_metrics(judged: Sequence[Judged]) -> ImageMetrics | None:
+    labels = [item.sample.defect is not None for item in judged]
+    if len(set(labels)) < 2:
+        return None
+    return image_metrics(labels, [item.verdict.score for item in judged])
+
+
+def _pixel_metrics(
+    judged: Sequence[Judged], geometry: Geometry, scale: float
+) -> PixelMetrics | None:
+    bad = [item for item in judged if item.sample.defect]
+    if not bad or not all(item.sample.mask for item in bad):
+        return None
     size = Size(*(max(1, round(side * scale)) for side in geometry.frame))
     shape = (geometry.frame.height, geometry.frame.width)
     maps, masks = [], []
@@ -186,14 +197,11 @@ def _of_kind(
     good: Sequence[Judged], bad: Sequence[Judged], geometry: Geometry, scale: float
 ) -> dict[str, float | int | None]:
     both = [*good, *bad]
-    labels = [item.sample.defect is not None for item in both]
-    image = image_metrics(labels, [item.verdict.score for item in both])
-    masked = all(item.sample.mask for item in bad)
-    pixel = _pixel_metrics(both, geometry, scale) if masked else None
+    image, pixel = _image_metrics(both), _pixel_metrics(both, geometry, scale)
     return {
         "n": len(bad),
-        "image_auroc": image.auroc,
+        "image_auroc": image.auroc if image else None,
         "pixel_auroc": pixel.auroc if pixel else None,
         "aupro": pixel.aupro if pixel else None,
-        "miss_rate": sum(not item.verdict.anomalous for item in bad) / len(bad),
+        "miss_rate": _share([not item.verdict.anomalous for item in bad]),
     }

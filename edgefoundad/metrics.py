@@ -60,6 +60,24 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     return _auroc(_rank(*_split(labels, scores)))
 
 
+def roc(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
+    """The ROC curve, whose area under straight lines between its points is `auroc`.
+
+    Arguments and errors are those of `auroc`.
+
+    Returns:
+        float64 [K, 2]: false-positive rate and true-positive rate, ascending from (0, 0) to (1, 1).
+    """
+    r = _rank(*_split(labels, scores))
+    tp = np.cumsum(r.tp_steps)
+    # Each threshold at an anomalous score begins where the normal ones above it end.
+    before = np.stack([r.fp_above, tp - r.tp_steps], axis=1)
+    corners = np.stack([before, np.stack([r.fp, tp], axis=1)], axis=1).reshape(-1, 2)
+    points = np.concatenate([[[0, 0]], corners, [[r.n_normal, r.order.size]]])
+    new = np.concatenate([[True], (points[1:] != points[:-1]).any(axis=1)])
+    return np.asarray(points[new] / [r.n_normal, r.order.size])
+
+
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Average precision: the sum over thresholds of (recall step) x (precision there).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,34 @@ def test_without_a_mask_pixel_figures_are_null_and_image_figures_stand(
     assert figures["per_defect"]["faint"]["aupro"] is None
     # The other kind has all its masks.
     assert figures["per_defect"]["bright"]["aupro"] == 1
+
+
+def test_good_images_alone_give_the_false_alarms(folder: Path, judge: Judge) -> None:
+    for kind in DEFECTS:
+        shutil.rmtree(folder / "test" / kind)
+    figures = json.loads(json.dumps(judge(folder).to_json()))
+    assert figures["false_alarm_rate"] == pytest.approx(1 / 4)
+    assert (figures["n_good"], figures["n_defect"]) == (4, 0)
+    assert figures["per_defect"] == {}
+    absent = {key for key, value in figures.items() if value is None}
+    assert absent == {
+        "image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max",
+        "aupro", "miss_rate",
+    }  # fmt: skip
+
+
+def test_defective_images_alone_give_the_misses_and_the_pixel_figures(
+    folder: Path, judge: Judge
+) -> None:
+    shutil.rmtree(folder / "test" / "good")
+    figures = json.loads(json.dumps(judge(folder).to_json()))
+    assert figures["miss_rate"] == pytest.approx(1 / 4)
+    absent = {key for key, value in figures.items() if value is None}
+    assert absent == {"image_auroc", "image_ap", "image_f1_max", "false_alarm_rate"}
+    # Nothing but the spots differs from the plain surface.
+    assert figures["pixel_auroc"] == figures["aupro"] == 1
+    assert figures["per_defect"]["faint"]["image_auroc"] is None
+    assert figures["per_defect"]["faint"]["miss_rate"] == pytest.approx(1 / 2)
 
 
 def test_a_mask_of_another_size_is_refused(folder: Path, judge: Judge) -> None:

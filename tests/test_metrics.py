@@ -23,6 +23,7 @@ from edgefoundad.metrics import (
     f1_max,
     image_metrics,
     pixel_metrics,
+    roc,
 )
 
 Mask = NDArray[np.bool_]
@@ -160,6 +161,28 @@ def test_image_metrics_equal_the_references(case: tuple[list[bool], list[float]]
     assert found.f1_max == pytest.approx(expected.f1_max, abs=TOLERANCE)
     assert average_precision(labels, scores) == found.ap
     assert f1_max(labels, scores) == found.f1_max
+
+
+@settings(max_examples=100, deadline=None)
+@given(image_cases())
+def test_the_roc_curve_holds_every_threshold_and_the_area(
+    case: tuple[list[bool], list[float]],
+) -> None:
+    labels, scores = case
+    curve = roc(labels, scores)
+    assert curve[0].tolist() == [0, 0]
+    assert curve[-1].tolist() == [1, 1]
+    assert (np.diff(curve, axis=0) >= 0).all()
+    assert np.diff(curve, axis=0).any(axis=1).all()
+    area = float(np.sum(np.diff(curve[:, 0]) * (curve[1:, 1] + curve[:-1, 1]) / 2))
+    assert area == pytest.approx(float(slow_auroc(labels, scores)), abs=TOLERANCE)
+    for tp, fp, _ in slow_counts(labels, scores):
+        x, y = fp / labels.count(False), tp / labels.count(True)
+        (left, low), (right, high) = curve[:-1].T, curve[1:].T
+        # On one of the straight lines: inside its box, and no triangle with its ends.
+        inside = (left <= x) & (x <= right) & (low <= y) & (y <= high)
+        apart = np.abs((right - left) * (y - low) - (high - low) * (x - left))
+        assert apart[inside].min() <= TOLERANCE
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import re
+from collections.abc import Container
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgefoundad.comparison import Comparison
 from edgefoundad.dataset import read_test_set
 from edgefoundad.decision import conformal_threshold
 from edgefoundad.errors import InputError
@@ -29,9 +33,15 @@ from edgefoundad.manifest import (
     WeightsRecord,
     hash_scores,
 )
-from edgefoundad.report import FitPictures, write_evaluation_report, write_fit_report
+from edgefoundad.report import (
+    FitPictures,
+    write_comparison_report,
+    write_evaluation_report,
+    write_fit_report,
+)
 from edgefoundad.report.chart import FEW, Axis, Series, score_chart
 
+KINDS = {"good": 6, "scratch": 3, "a<b>": 1}
 FRAME = Size(96, 64)
 GEOMETRY = Geometry.plan(FRAME, short_side=112, patch=14)
 HOSTILE = "<img src=x>.png"
@@ -153,10 +163,8 @@ def fit_page(folder: Path, threshold: Threshold, names: tuple[str, ...], **optio
     return Page(path)
 
 
-def evaluation_of(folder: Path, threshold: Threshold, *, masks: bool, quiet: bool) -> Evaluation:
-    """Six good parts and two kinds of defect; unless `quiet`, one false alarm and one miss."""
+def write_parts(folder: Path, *, masks: bool, kinds: dict[str, int]) -> None:
     rng = np.random.default_rng(1)
-    kinds = {"good": 6, "scratch": 3, "a<b>": 1}
     for kind, n in kinds.items():
         (folder / "test" / kind).mkdir(parents=True)
         (folder / "ground_truth" / kind).mkdir(parents=True)
@@ -168,13 +176,26 @@ def evaluation_of(folder: Path, threshold: Threshold, *, masks: bool, quiet: boo
             if masks and kind != "good":
                 name = folder / "ground_truth" / kind / f"{kind[0]}{i}_mask.png"
                 cv2.imwrite(str(name), mask)
+
+
+def evaluation_of(
+    folder: Path,
+    threshold: Threshold,
+    *,
+    masks: bool = True,
+    odd: Container[str] = ("g0", "s0"),
+    kinds: dict[str, int] = KINDS,
+) -> Evaluation:
+    """Six good parts and two kinds of defect, of which the `odd` ones are judged wrong."""
+    if not folder.exists():
+        write_parts(folder, masks=masks, kinds=kinds)
+    rng = np.random.default_rng(1)
     samples = read_test_set(folder)
     seen = iter(samples)
 
     def infer(_: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         sample = next(seen)
-        odd = not quiet and sample.path.stem in ("g0", "s0")
-        high = (sample.defect is not None) != odd
+        high = (sample.defect is not None) != (sample.path.stem in odd)
         cells = rng.random((GEOMETRY.map.height, GEOMETRY.map.width)).astype(np.float32)
         cells[8:16, 8:20] += 6.0 * high
         return cells, 0.5 + 4.0 * high + 0.1 * float(rng.random())
@@ -182,9 +203,9 @@ def evaluation_of(folder: Path, threshold: Threshold, *, masks: bool, quiet: boo
     return evaluate(infer, samples, threshold, GEOMETRY, channels="rgb")
 
 
-def evaluation_page(folder: Path, *, masks: bool = True, quiet: bool = False) -> Page:
+def evaluation_page(folder: Path, **options: Any) -> Page:
     threshold = provisional()
-    evaluation = evaluation_of(folder / "data", threshold, masks=masks, quiet=quiet)
+    evaluation = evaluation_of(folder / "data", threshold, **options)
     path = folder / "evaluation.html"
     write_evaluation_report(
         path, manifest_of(threshold), evaluation, stories=["A plain <baseline> does worse."]
@@ -192,13 +213,13 @@ def evaluation_page(folder: Path, *, masks: bool = True, quiet: bool = False) ->
     return Page(path)
 
 
-@pytest.mark.parametrize("kind", ["fit", "evaluation"])
+@pytest.mark.parametrize("kind", ["fit", "evaluation", "comparison"])
 def test_a_page_is_self_contained(tmp_path: Path, kind: str) -> None:
-    page = (
-        fit_page(tmp_path, provisional(), ("a.png", "b.png"))
-        if kind == "fit"
-        else evaluation_page(tmp_path)
-    )
+    page = {
+        "fit": lambda: fit_page(tmp_path, provisional(), ("a.png", "b.png")),
+        "evaluation": lambda: evaluation_page(tmp_path),
+        "comparison": lambda: compared_page(tmp_path, a=("s0",), b=("g0",)),
+    }[kind]()
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "link", "iframe", "object", "embed", "form"}
     for _, attributes in page.tags:
@@ -245,7 +266,7 @@ def test_a_guaranteed_threshold_is_never_called_provisional(tmp_path: Path, kind
         page = fit_page(tmp_path, threshold, ("a.png",))
     else:
         path = tmp_path / "evaluation.html"
-        evaluation = evaluation_of(tmp_path / "data", threshold, masks=True, quiet=True)
+        evaluation = evaluation_of(tmp_path / "data", threshold, odd=())
         write_evaluation_report(path, manifest_of(threshold), evaluation)
         page = Page(path)
     assert "provisional" not in page.source.lower()
@@ -320,17 +341,77 @@ def test_mistakes_are_counted_named_and_shown(tmp_path: Path) -> None:
     page = evaluation_page(tmp_path)
     assert "False alarms 1 of 6" in page.text
     assert "Misses 1 of 4" in page.text
-    assert "The worst of 1 false alarm." in page.text
-    assert re.search(r"g0\.png score [\d.]+, [\d.]+ × threshold: false alarm", page.text)
-    assert re.search(r"s0\.png , worst of 1 missed score [^:]+: missed", page.text)
+    assert "Misses 1 of 4, the worst first." in page.text
+    assert "False alarms 1 of 6, the worst first." in page.text
+    assert re.search(
+        r"good part , g0\.png score [\d.]+, [\d.]+ × threshold: false alarm", page.text
+    )
+    assert re.search(r"scratch , s0\.png score [^:]+: missed", page.text)
     assert "median of 3" in page.text
 
 
-def test_without_false_alarms_the_nearest_good_parts_are_shown(tmp_path: Path) -> None:
-    page = evaluation_page(tmp_path, quiet=True)
+def test_the_worst_mistakes_are_shown_first_and_the_rest_counted(tmp_path: Path) -> None:
+    wrong = {f"s{i}" for i in range(9)}
+    page = evaluation_page(tmp_path, odd=wrong, kinds={"good": 2, "scratch": 9})
+    assert "Misses 9 of 9; the worst 6." in page.text
+    section = page.text.split("the worst 6.")[1].split("No good part")[0]
+    scores = [float(score) for score in re.findall(r"score ([\d.]+),", section)]
+    assert len(scores) == 6
+    assert scores == sorted(scores)
+
+
+def test_without_mistakes_the_nearest_parts_are_shown(tmp_path: Path) -> None:
+    page = evaluation_page(tmp_path, odd=())
     assert "No good part was called anomalous; these came nearest." in page.text
+    assert "No defective part was missed; these came nearest." in page.text
     assert "false alarm<" not in page.source
     assert "missed<" not in page.source.replace("missed</th>", "")
+
+
+def test_the_roc_curve_marks_the_detector_s_own_threshold(tmp_path: Path) -> None:
+    page = evaluation_page(tmp_path)
+    assert "its threshold: 75% of defects found at 17% false alarms" in page.source
+    judged = evaluation_of(tmp_path / "data", provisional()).judged
+    alarm = max(item.verdict.score for item in judged if not item.sample.defect)
+    missed = min(item.verdict.score for item in judged if item.sample.defect)
+    found = sum(item.verdict.score > alarm for item in judged)
+    alarms = sum(not i.sample.defect and i.verdict.score >= missed for i in judged)
+    assert f"without a false alarm finds {found} of 4 defective parts at best" in page.text
+    assert f"one without a miss calls {alarms} of 6 good parts anomalous" in page.text
+    (mark,) = [a for tag, a in page.tags if tag == "circle" and a.get("r") == "6"]
+    (curve,) = [a for tag, a in page.tags if tag == "polyline"]
+    corners = [tuple(map(float, xy.split(","))) for xy in str(curve["points"]).split()]
+    start, end = corners[0], corners[-1]
+    x, y = float(mark["cx"] or 0), float(mark["cy"] or 0)
+    assert (x - start[0]) / (end[0] - start[0]) == pytest.approx(1 / 6, abs=1e-3)
+    assert (y - start[1]) / (end[1] - start[1]) == pytest.approx(3 / 4, abs=1e-3)
+    # On the curve: the threshold is one of those that it is drawn over.
+    assert any(
+        min(a[0], b[0]) - 0.1 <= x <= max(a[0], b[0]) + 0.1
+        and min(a[1], b[1]) - 0.1 <= y <= max(a[1], b[1]) + 0.1
+        for a, b in itertools.pairwise(corners)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said", "absent"),
+    [
+        ({"good": 3}, "calls 0 of 3 good parts anomalous. There is no defective part", "Misses 0"),
+        (
+            {"scratch": 2},
+            "misses 0 of 2 defective ones. There is no good part",
+            "False alarms 0 of",
+        ),
+    ],
+)
+def test_one_class_alone_is_told_without_a_curve(
+    tmp_path: Path, kinds: dict[str, int], said: str, absent: str
+) -> None:
+    page = evaluation_page(tmp_path, kinds=kinds, odd=())
+    assert said in page.text
+    assert "Image AUROC — needs both classes" in page.text
+    assert "ROC curve" not in page.text
+    assert f"{absent} of" not in page.text.split("Worst mistakes")[1]
 
 
 def test_the_labelled_defect_is_outlined_on_the_frame(tmp_path: Path) -> None:
@@ -367,6 +448,63 @@ def test_maps_are_copied_from_a_backend_that_reuses_its_memory() -> None:
     pictures = pictures_of(("a.png", "b.png"))
     assert [float(d[0, 0]) for d in pictures.differences] == pytest.approx(pictures.scores)
     assert pictures.scores[0] != pictures.scores[1]
+
+
+def compared_page(folder: Path, **wrong: Container[str]) -> Page:
+    """A and B on the same parts; `a` and `b` name those that each judges wrong."""
+    ours = manifest_of(provisional())
+    theirs = ours.model_copy(
+        update={"name": "other", "fit": ours.fit.model_copy(update={"seconds": 9.0})}
+    )
+    comparison = None
+    if wrong:
+        comparison = Comparison(
+            *(evaluation_of(folder / "data", provisional(), odd=wrong[name]) for name in "ab")
+        )
+    write_comparison_report(folder / "comparison.html", ours, theirs, comparison)
+    return Page(folder / "comparison.html")
+
+
+def test_only_the_facts_that_differ_are_called_so(tmp_path: Path) -> None:
+    page = compared_page(tmp_path)
+    differ, same = page.text.split("The same in both")
+    assert "A: <b>part" in differ
+    assert "Time of the fit 1.5 s on cpu 9.0 s on cpu" in differ
+    assert "Encoder tiny (tiny_vit)" in same
+    assert "aims at 1 % false alarms, no guarantee" in same
+    assert "1 fact differs" in differ
+    assert not page.images()
+
+
+def test_the_images_on_which_two_detectors_disagree_are_shown(tmp_path: Path) -> None:
+    page = compared_page(tmp_path, a=("g0", "s0", "s1"), b=("g0", "g1", "s1", "s2", "a0"))
+    assert "A catches 2 of 4 defective parts and calls 1 of 6 good ones anomalous" in page.text
+    assert "B catches 1 of 4 defective parts and calls 2 of 6 good ones anomalous" in page.text
+    groups = re.split(r"(?=Defects that only|False alarms of [AB] alone)", page.text)[1:]
+    shown = {g.split(" (")[0]: set(re.findall(r"(\w\d)\.png", g)) for g in groups}
+    assert shown == {
+        "Defects that only A catches": {"a0", "s2"},
+        "Defects that only B catches": {"s0"},
+        "False alarms of B alone": {"g1"},
+    }
+    assert re.search(r"g1\.png A : passed [\d.]+ × threshold B : false alarm", page.text)
+    # For each the frame, A's map and B's; and the legend once.
+    assert len(page.images()) == 3 * 4 + 1
+    assert re.search(r"defects caught 0 2 1 1 .*false alarms 1 0 1 4", page.text)
+
+
+def test_figures_stand_side_by_side_with_their_difference(tmp_path: Path) -> None:
+    page = compared_page(tmp_path, a=(), b=("s0",))
+    assert "Misses 0.0 % 25.0 % +25.0" in page.text
+    assert re.search(r"Image AUROC 100\.0 % \d\d\.\d % −\d", page.text)
+    assert "False alarms 0.0 % 0.0 % 0.0" in page.text
+    assert page.source.count("<polyline") == 2
+    for label in ("A: good parts (6)", "A: defective parts (4)", "B: defective parts (4)"):
+        assert label in page.text
+
+
+def test_two_that_agree_are_said_to(tmp_path: Path) -> None:
+    assert "both say the same of every image" in compared_page(tmp_path, a=(), b=()).text
 
 
 def test_few_scores_are_dots_and_many_are_bars() -> None:

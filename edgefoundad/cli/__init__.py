@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from edgefoundad.cli import demo, encoders, evaluate, export, fit, run, verify
+from edgefoundad.cli import demo, encoders, evaluate, export, fit, report, run, verify
 from edgefoundad.errors import GateError, InputError
 
 # Click's, which some versions of typer carry inside themselves under another name.
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.command("fit")(fit.command)
 app.command("eval")(evaluate.command)
+app.command("report")(report.command)
 app.command("export")(export.command)
 app.command("verify")(verify.command)
 app.command("run")(run.command)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgefoundad.cli import console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from edgefoundad.bundle import Bundle
     from edgefoundad.evaluate import Evaluation
     from edgefoundad.geometry import Geometry
@@ -23,7 +25,7 @@ def command(
         Path,
         typer.Argument(
             metavar="DATASET_DIR",
-            help="MVTec layout: test/<good|defect>, ground_truth/<defect>/<name>_mask.png.",
+            help="MVTec's layout (test/good, test/<defect>), VisA's, or good/ and bad/.",
         ),
     ],
     json_file: Annotated[
@@ -35,7 +37,8 @@ def command(
 ) -> None:
     """Measure a detector on labelled images: the exported graph, or the trainer's if there is none.
 
-    Pixel figures need a mask for every defective image, and are left out otherwise.
+    Pixel figures need a mask for every defective image, and are left out otherwise. With good
+    images alone the false alarms are counted, with defective ones alone the misses.
     """
     from edgefoundad.bundle import Bundle, refuse_unwritable
     from edgefoundad.report import write_evaluation_report
@@ -48,7 +51,10 @@ def command(
             refuse_unwritable(Path(file))
     with console.Progress(quiet=quiet) as progress:
         evaluation = evaluate_bundle(opened, dataset, progress)
-    figures = evaluation.to_json()
+    figures = {
+        **evaluation.to_json(),
+        "n_good_named_as_fitted": _named_as_fitted(opened, dataset, evaluation),
+    }
     if report:
         write_evaluation_report(report, opened.manifest, evaluation)
     if quiet:
@@ -61,7 +67,23 @@ def command(
         console.print_line(f"report: {console.plain(report)}")
 
 
-def evaluate_bundle(bundle: Bundle, dataset: Path, progress: console.Progress) -> Evaluation:
+def _named_as_fitted(bundle: Bundle, dataset: Path, evaluation: Evaluation) -> int:
+    """Good images that may be those of the fit, where the data set keeps no normals apart."""
+    from edgefoundad.dataset import keeps_normals_apart
+
+    if keeps_normals_apart(dataset):
+        return 0
+    fitted, judged = set(bundle.manifest.normals.fitted), evaluation.judged
+    return sum(item.sample.defect is None and item.sample.path.name in fitted for item in judged)
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    dataset: Path,
+    progress: console.Progress,
+    *,
+    what: str = "judging labelled images",
+) -> Evaluation:
     """Evaluate with the graph where there is one, else with the trainer's detector."""
     from edgefoundad.dataset import read_test_set
     from edgefoundad.evaluate import evaluate
@@ -74,7 +96,7 @@ def evaluate_bundle(bundle: Bundle, dataset: Path, progress: console.Progress) -
         bundle.manifest.threshold,
         geometry,
         channels=channels,
-        progress=lambda done, total: progress("judging labelled images", done, total),
+        progress=lambda done, total: progress(what, done, total),
     )
 
 
@@ -92,37 +114,62 @@ def _judge_of(bundle: Bundle) -> tuple[Infer, Geometry, str]:
     return load_detector(bundle).infer, bundle.manifest.geometry, "rgb"
 
 
-def print_figures(figures: dict[str, object]) -> None:
+def print_figures(figures: dict[str, Any]) -> None:
     """Print an evaluation as tables."""
+    console.print_table(console.facts(_rows(figures)))
+    same = figures.get("n_good_named_as_fitted")
+    if same:
+        console.print_line(
+            f"[yellow]warning:[/yellow] {same} good images are named as images of the fit: if they "
+            "are the same, other parts raise more false alarms; keep the fit's in train/"
+        )
+    if figures["per_defect"]:
+        console.print_table(_kinds_table(figures["per_defect"]))
+
+
+def _rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    good, bad = figures["n_good"], figures["n_defect"]
+    provisional = "  [yellow](threshold provisional)[/yellow]" if figures["provisional"] else ""
+    image = pixel = "only good images: nothing to tell apart" if good else ""
+    if bad:
+        pixel = (
+            f"AUROC {_percent(figures['pixel_auroc'])}   AP {_percent(figures['pixel_ap'])}   "
+            f"F1-max {_percent(figures['pixel_f1_max'])}   AUPRO {_percent(figures['aupro'])}"
+        )
+        image = "only defective images: nothing to tell apart"
+    if good and bad:
+        image = (
+            f"AUROC {_percent(figures['image_auroc'])}   AP {_percent(figures['image_ap'])}   "
+            f"F1-max {_percent(figures['image_f1_max'])}"
+        )
+    rows = [("image", image), ("pixel", pixel)]
+    if good:
+        alarms = f"{_percent(figures['false_alarm_rate'])} of {good} good{provisional}"
+        rows.append(("false alarms", alarms))
+    if bad:
+        rows.append(("misses", f"{_percent(figures['miss_rate'])} of {bad} defective"))
+    return [*rows, ("per image", f"{figures['ms_per_image']:.1f} ms")]
+
+
+def _kinds_table(per_defect: dict[str, dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    def percent(key: str, record: dict[str, object] = figures) -> str:
-        value = record[key]
-        return f"{100 * value:.1f} %" if isinstance(value, float) else "no masks"
-
-    provisional = "  [yellow](threshold provisional)[/yellow]" if figures["provisional"] else ""
-    rows = [
-        ("image", f"AUROC {percent('image_auroc')}   AP {percent('image_ap')}   "
-                  f"F1-max {percent('image_f1_max')}"),
-        ("pixel", f"AUROC {percent('pixel_auroc')}   AP {percent('pixel_ap')}   "
-                  f"F1-max {percent('pixel_f1_max')}   AUPRO {percent('aupro')}"),
-        ("false alarms", f"{percent('false_alarm_rate')} of {figures['n_good']} good{provisional}"),
-        ("misses", f"{percent('miss_rate')} of {figures['n_defect']} defective"),
-        ("per image", f"{figures['ms_per_image']:.1f} ms"),
-    ]  # fmt: skip
-    console.print_table(console.facts(rows))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("defect")
     for heading in ("n", "image AUROC", "pixel AUROC", "AUPRO", "missed"):
         table.add_column(heading, justify="right")
-    per_defect = figures["per_defect"]
-    assert isinstance(per_defect, dict)
     for kind, record in per_defect.items():
-        keys = ("image_auroc", "pixel_auroc", "aupro", "miss_rate")
         table.add_row(
-            console.plain(kind), str(record["n"]), *(percent(key, record) for key in keys)
+            console.plain(kind),
+            str(record["n"]),
+            _percent(record["image_auroc"], none="—"),
+            *(_percent(record[key]) for key in ("pixel_auroc", "aupro", "miss_rate")),
         )
-    console.print_table(table)
+    return table
+
+
+def _percent(value: float | None, *, none: str = "no masks") -> str:
+    return none if value is None else f"{100 * value:.1f} %"
 
 
 def _write(path: Path, text: str) -> None:

@@ -104,7 +104,7 @@ class Axis:
         return [float(f"{k * step:.9g}") for k in range(first, last + 1)]
 
 
-def score_chart(series: Sequence[Series], threshold: float) -> str:
+def score_chart(series: Sequence[Series], threshold: float, *, relative: bool = False) -> str:
     """One row of bars, or of dots where there are few, for each series, over a common axis.
 
     No bar straddles the threshold: what is drawn beyond it is what is called anomalous.
@@ -112,6 +112,7 @@ def score_chart(series: Sequence[Series], threshold: float) -> str:
     Args:
         series: each with at least one score.
         threshold: a score is anomalous when it is greater than this.
+        relative: the scores are multiples of their own detector's threshold, and it is 1.
 
     Returns:
         An SVG element.
@@ -129,21 +130,23 @@ def score_chart(series: Sequence[Series], threshold: float) -> str:
         else:
             row, bottom = _bars(one, axis, edge, width, bottom)
         rows.append(row)
-    parts = [*_threshold(axis, threshold, bottom), *rows, *_scale(axis, bottom)]
+    line = "threshold" if relative else f"threshold {threshold:.4g}"
+    name = "score, as a multiple of its detector's threshold" if relative else "image score"
+    parts = [*_threshold(axis, threshold, bottom, line), *rows, *_scale(axis, bottom, name)]
     names = html.escape(", ".join(one.label for one in series))
     return (
         f'<svg class="chart" role="img" width="100%" height="{bottom + 46}" '
-        f'aria-label="Scores: {names}; threshold {threshold:.4g}">{"".join(parts)}</svg>'
+        f'aria-label="Scores: {names}; {line}">{"".join(parts)}</svg>'
     )
 
 
-def _threshold(axis: Axis, threshold: float, bottom: int) -> list[str]:
+def _threshold(axis: Axis, threshold: float, bottom: int, label: str) -> list[str]:
     x = axis.percent(axis.scale(threshold))
     anchor, shift = ("end", -6) if x > 50 else ("start", 6)
     return [
         f'<rect class="beyond" x="{x:.3f}%" y="0" width="{100 - x:.3f}%" height="{bottom}"/>',
         f'<line class="threshold" x1="{x:.3f}%" y1="0" x2="{x:.3f}%" y2="{bottom}"/>',
-        _text(x, 13, f"threshold {threshold:.4g}", "threshold-label", anchor, shift),
+        _text(x, 13, label, "threshold-label", anchor, shift),
     ]
 
 
@@ -187,7 +190,7 @@ def _ground(y: int) -> str:
     return f'<line class="axis" x1="0" y1="{y}" x2="100%" y2="{y}"/>'
 
 
-def _scale(axis: Axis, bottom: int) -> list[str]:
+def _scale(axis: Axis, bottom: int, name: str) -> list[str]:
     parts = []
     for value in axis.ticks():
         x = axis.percent(axis.scale(value))
@@ -195,8 +198,7 @@ def _scale(axis: Axis, bottom: int) -> list[str]:
             f'<line class="axis" x1="{x:.3f}%" y1="{bottom}" x2="{x:.3f}%" y2="{bottom + 5}"/>'
         )
         parts.append(_text(x, bottom + 19, f"{value:g}", "tick", "middle"))
-    name = "image score, log scale" if axis.log else "image score"
-    parts.append(_text(100, bottom + 40, name, "tick", "end"))
+    parts.append(_text(100, bottom + 40, name + ", log scale" * axis.log, "tick", "end"))
     return parts
 
 

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgefoundad.evaluate import Evaluation, Judged
+from edgefoundad.heatmap import Rgb
 from edgefoundad.images import read_image
 from edgefoundad.manifest import Manifest
 from edgefoundad.report import page
 from edgefoundad.report.chart import Series, score_chart
 from edgefoundad.report.evidence import count, heading, percent, times
 from edgefoundad.report.picture import WIDEST, heated, outlined, shrunk
+from edgefoundad.report.roc import Curve, roc_chart
 
-_WORST = 4
+_WORST = 6
 _NEAREST = 2
 
 
@@ -41,19 +43,26 @@ def write_evaluation_report(
             *heading(manifest, "Evaluation", lead),
             page.cards(_headline(manifest, evaluation)),
             _scores_section(evaluation),
+            _roc_section(evaluation),
             _kinds_section(evaluation),
-            _examples_section(manifest, evaluation),
+            _mistakes_section(manifest, evaluation),
+            _typical_section(manifest, evaluation),
         ],
     )
 
 
 def _lead(evaluation: Evaluation) -> str:
     good, bad = _split(evaluation)
-    return (
-        f"At its own threshold the detector calls {len(_alarms(good))} of "
-        f"{count(len(good), 'good part')} anomalous and misses {len(bad) - len(_alarms(bad))} of "
-        f"{len(bad)} defective ones."
-    )
+    said = []
+    if good:
+        said.append(f"calls {len(_alarms(good))} of {count(len(good), 'good part')} anomalous")
+    if bad:
+        said.append(f"misses {len(bad) - len(_alarms(bad))} of {len(bad)} defective ones")
+    lead = f"At its own threshold the detector {' and '.join(said)}."
+    if good and bad:
+        return lead
+    other = "defective" if good else "good"
+    return f"{lead} There is no {other} part among these images, and so nothing to tell apart."
 
 
 def _split(evaluation: Evaluation) -> tuple[list[Judged], list[Judged]]:
@@ -68,12 +77,15 @@ def _alarms(judged: Iterable[Judged]) -> list[Judged]:
 def _headline(manifest: Manifest, evaluation: Evaluation) -> Iterable[tuple[str, str, str]]:
     good, bad = _split(evaluation)
     pixel, scale = evaluation.pixel, evaluation.pixel_scale
-    remark = "no masks" if pixel is None else f"{percent(1, 'g')} is perfect"
-    if pixel and scale < 1:
+    remark = f"{percent(1, 'g')} is perfect" if scale == 1 else ""
+    if pixel is None:
+        remark = "no masks" if bad else "no defective parts"
+    elif scale < 1:
         remark = f"at {percent(scale, '.0f')} of the frame's resolution"
     ms = statistics.median(item.ms for item in evaluation.judged)
     asked = percent(manifest.threshold.calibration.false_alarms, "g")
-    yield "Image AUROC", percent(evaluation.image.auroc), f"{percent(0.5, 'g')} is guessing"
+    guess = f"{percent(0.5, 'g')} is guessing" if evaluation.image else "needs both classes"
+    yield "Image AUROC", percent(evaluation.image.auroc if evaluation.image else None), guess
     yield "Pixel AUROC", percent(pixel.auroc if pixel else None), remark
     yield "AUPRO", percent(pixel.aupro if pixel else None), remark
     yield "False alarms", f"{len(_alarms(good))} of {len(good)}", f"asked for: {asked}"
@@ -93,7 +105,32 @@ def _scores_section(evaluation: Evaluation) -> str:
             "Beyond the line, in the shaded range, a part is called anomalous: good parts there "
             "are false alarms, defective parts on the other side are missed."
         ),
-        score_chart(series, evaluation.threshold),
+        score_chart([one for one in series if one.scores], evaluation.threshold),
+    )
+
+
+def _roc_section(evaluation: Evaluation) -> str:
+    curve = Curve.of(evaluation, "its threshold", "good")
+    if curve is None or evaluation.image is None:
+        return ""
+    good, bad = _split(evaluation)
+    found = round(curve.found_without_alarm * len(bad))
+    alarms = round(curve.alarms_without_miss * len(good))
+    return page.section(
+        "ROC curve",
+        page.beside(
+            roc_chart([curve]),
+            page.paragraph(
+                "Every threshold trades false alarms against misses. The area under the curve is "
+                f"the image AUROC, {percent(evaluation.image.auroc)}: how often a defective part "
+                "scores higher than a good one. The dotted line is guessing."
+            ),
+            page.paragraph(
+                f"On these images, a threshold without a false alarm finds {found} of {len(bad)} "
+                f"defective parts at best, and one without a miss calls {alarms} of {len(good)} "
+                "good parts anomalous."
+            ),
+        ),
     )
 
 
@@ -103,6 +140,8 @@ def _kinds(evaluation: Evaluation) -> list[str]:
 
 
 def _kinds_section(evaluation: Evaluation) -> str:
+    if not evaluation.per_defect:
+        return ""
     rows = []
     for kind in _kinds(evaluation):
         record = evaluation.per_defect[kind]
@@ -117,43 +156,59 @@ def _kinds_section(evaluation: Evaluation) -> str:
     )
 
 
-def _examples_section(manifest: Manifest, evaluation: Evaluation) -> str:
+def _mistakes_section(manifest: Manifest, evaluation: Evaluation) -> str:
     good, bad = _split(evaluation)
-    alarms = _alarms(good)
-    shown = sorted(alarms or good, key=lambda item: -item.verdict.score)
-    shown = shown[: _WORST if alarms else _NEAREST]
-    said = (
-        f"The worst of {count(len(alarms), 'false alarm')}."
-        if alarms
-        else "No good part was called anomalous; these came nearest."
-    )
+    alarms = sorted(good, key=lambda item: -item.verdict.score)
+    misses = sorted(bad, key=lambda item: item.verdict.score)
     return page.section(
-        "Examples",
+        "Worst mistakes",
         page.paragraph(
             "The frame, and beside it the heat map with a red box around each region found. A cyan "
             "line on the frame goes around what is labelled as the defect."
         ),
         page.heat_legend(),
-        "<h3>Good parts</h3>",
+        *_worst(manifest, "Misses", misses, "No defective part was missed"),
+        *_worst(manifest, "False alarms", alarms, "No good part was called anomalous"),
+    )
+
+
+def _worst(manifest: Manifest, title: str, ranked: Sequence[Judged], none: str) -> list[str]:
+    """The worst mistakes among parts of one class, or those that came nearest to one."""
+    if not ranked:
+        return []
+    wrong = [item for item in ranked if not _right(item)]
+    shown = wrong[:_WORST] or ranked[:_NEAREST]
+    said = f"{none}; these came nearest."
+    if wrong:
+        said = f"{len(wrong)} of {len(ranked)}"
+        said += f"; the worst {len(shown)}." if len(shown) < len(wrong) else ", the worst first."
+    return [
+        f"<h3>{title}</h3>",
         page.paragraph(said),
         page.figures(_example(manifest, item, "") for item in shown),
-        *(_of_kind(manifest, kind, bad) for kind in _kinds(evaluation)),
+    ]
+
+
+def _typical_section(manifest: Manifest, evaluation: Evaluation) -> str:
+    good, bad = _split(evaluation)
+    kinds = [[item for item in bad if item.sample.defect == kind] for kind in _kinds(evaluation)]
+    items = []
+    for members in filter(None, [*kinds, good]):
+        ranked = sorted(members, key=lambda item: item.verdict.score)
+        items.append(_example(manifest, ranked[(len(ranked) - 1) // 2], f"median of {len(ranked)}"))
+    return page.section(
+        "A typical part of each kind",
+        page.paragraph("The one whose score is in the middle."),
+        page.figures(items),
     )
 
 
-def _of_kind(manifest: Manifest, kind: str, bad: Iterable[Judged]) -> str:
-    ranked = sorted(
-        (item for item in bad if item.sample.defect == kind), key=lambda item: item.verdict.score
-    )
-    missed = len(ranked) - len(_alarms(ranked))
-    median = ranked[(len(ranked) - 1) // 2]
-    items = [_example(manifest, median, f"median of {len(ranked)}")]
-    if missed and ranked[0] is not median:
-        items.append(_example(manifest, ranked[0], f"worst of {missed} missed"))
-    return f"<h3>{html.escape(kind)}</h3>{page.figures(items)}"
+def pictured(manifest: Manifest, item: Judged) -> tuple[Rgb, Rgb]:
+    """A judged frame with its label's outline, and its heat map with the regions found.
 
-
-def _example(manifest: Manifest, item: Judged, role: str) -> str:
+    Raises:
+        InputError: the image or its mask can no longer be read.
+    """
     full = read_image(item.sample.path)
     frame = shrunk(full, WIDEST)
     scale = frame.shape[1] / full.shape[1]
@@ -167,14 +222,23 @@ def _example(manifest: Manifest, item: Judged, role: str) -> str:
     )
     if item.sample.mask:
         frame = outlined(frame, item.sample.read_mask((full.shape[0], full.shape[1])))
+    return frame, heat
+
+
+def _example(manifest: Manifest, item: Judged, role: str) -> str:
+    frame, heat = pictured(manifest, item)
     name = item.sample.path.name
     score = times(item.verdict.score, item.verdict.threshold)
-    caption = f"<b>{html.escape(name)}</b>{f', {role}' if role else ''}<br>score {score}: "
+    kind = html.escape(item.sample.defect or "good part")
+    caption = f"<b>{kind}</b>, {html.escape(name)}{f', {role}' if role else ''}<br>score {score}: "
     return page.figure([(frame, name), (heat, f"heat map of {name}")], caption + _said(item))
 
 
+def _right(item: Judged) -> bool:
+    return item.verdict.anomalous == (item.sample.defect is not None)
+
+
 def _said(item: Judged) -> str:
-    defective = item.sample.defect is not None
-    if item.verdict.anomalous == defective:
+    if _right(item):
         return '<span class="right">correct</span>'
-    return f'<span class="fault">{"missed" if defective else "false alarm"}</span>'
+    return f'<span class="fault">{"missed" if item.sample.defect else "false alarm"}</span>'

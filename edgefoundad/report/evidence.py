@@ -47,6 +47,14 @@ def _evidence(threshold: Threshold) -> tuple[str, str]:
     )
 
 
+def promise(threshold: Threshold) -> str:
+    """What a threshold promises of false alarms, in a few words."""
+    rate = percent(threshold.calibration.false_alarms, "g")
+    if threshold.provisional:
+        return f"provisional: aims at {rate} false alarms, no guarantee"
+    return f"at most {rate} false alarms on average, from {threshold.calibration.n} parts left out"
+
+
 def _provisional_rule(calibration: Calibration) -> str:
     n = calibration.n
     if calibration.rule == "views":

@@ -96,7 +96,7 @@ def write_fit_report(
             _normals_section(manifest, pictures),
             _worst_section(manifest, unusual),
             _projector_section(manifest),
-            page.section("Facts", page.facts(_facts(manifest))),
+            page.section("Facts", page.facts(detector_facts(manifest))),
         ],
     )
 
@@ -153,7 +153,7 @@ def _normals_section(manifest: Manifest, pictures: FitPictures) -> str:
             + "Look them over: no defective part may be among them."
         ),
         page.heat_legend(),
-        page.figures(items, small=True),
+        page.figures(items, style="small"),
         *unseen,
     )
 
@@ -216,7 +216,8 @@ def _projector_section(manifest: Manifest) -> str:
     return page.section("How the projector was chosen", *body)
 
 
-def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+def detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """What a detector is made of and how it was made: names with their values, plain text."""
     return [*_encoder_facts(manifest), *_detector_facts(manifest), *_fit_facts(manifest)]
 
 

@@ -8,6 +8,7 @@ import html
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,10 +21,11 @@ _JPEG_QUALITY = 86
 # Blue and vermilion are told apart with every common kind of colour blindness.
 _STYLE = """
 :root{color-scheme:light;--paper:#fff;--ink:#1b2024;--quiet:#5b656e;--rule:#dce1e5;
---panel:#f5f7f8;--good:#0072b2;--defect:#d55e00;--fault:#a83c00;--beyond:#d55e000f}
+--panel:#f5f7f8;--good:#0072b2;--defect:#d55e00;--fault:#a83c00;--beyond:#d55e000f;
+--first:#00795a;--second:#9a4f86}
 @media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;--paper:#14181b;
 --ink:#e2e6e9;--quiet:#98a3ab;--rule:#2e363c;--panel:#1b2125;--good:#56a8dc;--defect:#ec7f35;
---fault:#f39a5c;--beyond:#ec7f3514}}
+--fault:#f39a5c;--beyond:#ec7f3514;--first:#35b58f;--second:#d58fc0}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,
@@ -57,6 +59,11 @@ tbody th{font-weight:500}
 .n{text-align:right;white-space:nowrap}
 .facts{width:100%}
 .facts th{color:var(--quiet);font-weight:400;width:220px}
+.versus{table-layout:fixed}
+.versus th:first-child{width:24%}
+.versus td{padding-right:18px}
+.versus thead th{width:auto;color:var(--ink);font-size:15px;font-weight:600;white-space:normal;
+overflow-wrap:anywhere}
 .facts td{overflow-wrap:anywhere;padding-right:0}
 .chart{display:block;overflow:visible;margin:20px 0 8px;max-width:900px;font-size:12.5px}
 .chart text{fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:4px;
@@ -68,15 +75,29 @@ stroke-linejoin:round}
 .chart .threshold{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:5 3}
 .chart .good{fill:var(--good);stroke:var(--paper)}
 .chart .defect{fill:var(--defect);stroke:var(--paper)}
+.chart .first{fill:var(--first);stroke:var(--paper)}
+.chart .second{fill:var(--second);stroke:var(--paper)}
+.chart .grid{stroke:var(--rule)}
+.chart .guess{stroke:var(--quiet);stroke-dasharray:2 4}
+.chart .curve{fill:none;stroke-width:2.5;stroke-linejoin:round}
+.chart .good-line{stroke:var(--good)}
+.chart .first-line{stroke:var(--first)}
+.chart .second-line{stroke:var(--second);stroke-dasharray:7 4}
+.roc{max-width:100%;height:auto}
+.beside{display:flex;flex-wrap:wrap;gap:4px 48px;align-items:center}
+.beside>*{flex:0 1 auto}
+.beside>div{flex:1 1 280px;max-width:560px}
 .pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));
 gap:28px 32px;margin-top:18px}
 .small{grid-template-columns:repeat(auto-fill,minmax(min(100%,230px),1fr));gap:20px 24px}
+.wide{grid-template-columns:minmax(0,900px)}
 figure{margin:0;break-inside:avoid}
 figure div{display:flex;gap:4px}
 figure img{flex:1 1 0;min-width:0;width:50%;height:auto;align-self:flex-start;
 background:var(--panel)}
 figcaption{margin-top:8px;line-height:1.45;overflow-wrap:anywhere}
 figcaption b{color:var(--ink);font-weight:600}
+figcaption span.part{flex:1 1 0;min-width:0}
 .fault{color:var(--fault);font-weight:600}
 .right{color:var(--good);font-weight:600}
 .legend{max-width:440px;margin:18px 0 6px}
@@ -91,7 +112,7 @@ white-space:nowrap}
 @media (max-width:600px){main{padding:28px 16px 48px}h1{font-size:26px}.lead{font-size:17px}
 section{margin-top:36px;padding-top:22px}.cards{grid-template-columns:1fr 1fr}
 .card{padding:12px 14px}.card b{font-size:22px}.facts th{width:38%;padding-right:14px}
-th,td{padding-right:18px}}
+th,td,.versus td{padding-right:12px}.versus{font-size:14px}}
 @media print{body{font-size:11pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 main{padding:0;max-width:none}h2,h3{break-after:avoid}tr,.cards,.chart,.note{break-inside:avoid}
 .cards{grid-template-columns:repeat(3,1fr)}.pairs{grid-template-columns:1fr 1fr}
@@ -141,6 +162,11 @@ def section(title: str, *body: str) -> str:
     return f"<section>\n<h2>{html.escape(title)}</h2>\n" + "\n".join(body) + "\n</section>"
 
 
+def beside(chart: str, *body: str) -> str:
+    """A narrow chart with what is said of it at its side, or below on a phone; HTML."""
+    return f'<div class="beside">{chart}<div>{"".join(body)}</div></div>'
+
+
 def note(*texts: str, warning: bool = False) -> str:
     """Plain text set apart, its first sentence in bold."""
     first, *rest = texts
@@ -175,13 +201,18 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names with their values, plain text."""
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>'
-        for name, value in pairs
+def facts(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> str:
+    """Names with their value, or with a value for each of the heads after the first; plain text."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th>'
+        + "".join(f"<td>{html.escape(value)}</td>" for value in values)
+        + "</tr>"
+        for name, *values in rows
     )
-    return f'<table class="facts"><tbody>{rows}</tbody></table>'
+    heading = f"<thead><tr>{head}</tr></thead>" if head else ""
+    style = "facts versus" if head else "facts"
+    return f'<table class="{style}">{heading}<tbody>{body}</tbody></table>'
 
 
 def figure(pictures: Iterable[tuple[Rgb, str]], caption: str) -> str:
@@ -190,9 +221,15 @@ def figure(pictures: Iterable[tuple[Rgb, str]], caption: str) -> str:
     return f"<figure><div>{images}</div><figcaption>{caption}</figcaption></figure>"
 
 
-def figures(items: Iterable[str], *, small: bool = False) -> str:
-    """A grid of figures."""
-    return f'<div class="pairs{" small" if small else ""}">{"".join(items)}</div>'
+def figures(items: Iterable[str], *, style: Literal["", "small", "wide"] = "") -> str:
+    """A grid of figures: of pairs, of small pairs, or of three pictures each, one a row."""
+    return f'<div class="{f"pairs {style}".strip()}">{"".join(items)}</div>'
+
+
+def under(*captions: str) -> str:
+    """A caption in as many parts as there are pictures, one under each; HTML."""
+    parts = "".join(f'<span class="part">{caption}</span>' for caption in captions)
+    return f"<div>{parts}</div>"
 
 
 def heat_legend() -> str:
@@ -206,7 +243,7 @@ def heat_legend() -> str:
         for mark in marks
     )
     said = (
-        "Heat maps are coloured relative to this detector's threshold. Below "
+        "Heat maps are coloured relative to the detector's threshold. Below "
         f"{SHOWN_FROM:g} × the threshold a frame stays grey."
     )
     return (

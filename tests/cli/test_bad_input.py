@@ -235,7 +235,7 @@ def change_manifest(bundle: Path, **changes: Any) -> None:
         (shutil.rmtree, "found nothing at"),
     ],
 )
-@pytest.mark.parametrize("command", ["run", "verify", "eval", "export"])
+@pytest.mark.parametrize("command", ["run", "verify", "eval", "report", "export"])
 def test_a_bundle_that_is_not_whole(
     bundle: Path,
     parts: Path,
@@ -251,6 +251,7 @@ def test_a_bundle_that_is_not_whole(
         "run": [parts / "test/good", "--json"],
         "verify": ["--json"],
         "eval": [parts, "--json", "-"],
+        "report": [bundle, "--json"],
         "export": ["--force", "--json"],
     }
     assert said in refuse(command, bundle, *words[command])
@@ -332,9 +333,44 @@ def test_an_empty_folder_and_a_single_pixel_as_source(
 
 
 def test_a_data_set_in_another_layout(bundle: Path, tmp_path: Path, refuse: Refuse) -> None:
-    assert "test" in refuse("eval", bundle, tmp_path / "nothing", "--json", "-")
-    (tmp_path / "flat").mkdir()
-    refuse("eval", bundle, tmp_path / "flat", "--json", "-")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("no folder")
+    for name in ("nothing", "empty", "text"):
+        for words in (("eval", bundle), ("report", bundle, bundle, "--data")):
+            as_json = ["--json", "-"] if words[0] == "eval" else ["--json"]
+            line = refuse(*words, tmp_path / name, *as_json)
+            assert all(said in line for said in ("test/good", "Data/Images/Normal", "bad/"))
+
+
+def test_a_mask_of_another_size(bundle: Path, parts: Path, tmp_path: Path, refuse: Refuse) -> None:
+    folder = tmp_path / "data"
+    (folder / "good").mkdir(parents=True)
+    (folder / "bad").mkdir()
+    (folder / "masks").mkdir()
+    shutil.copy(parts / "test/good/000.png", folder / "good")
+    shutil.copy(parts / "test/dent/000.png", folder / "bad" / "7.png")
+    cv2.imwrite(str(folder / "masks" / "7.png"), np.full((240, 320), 255, np.uint8))
+    line = refuse("eval", bundle, folder, "--json", "-")
+    assert "masks/7.png is 320x240, its image 640x480: masks must have" in line
+
+
+def test_two_bundles_for_frames_of_different_sizes(
+    bundle: Path, parts: Path, tmp_path: Path, refuse: Refuse
+) -> None:
+    from edgefoundad.bundle import Bundle, seal
+    from edgefoundad.geometry import Size
+
+    other = Path(shutil.copytree(bundle, tmp_path / "other"))
+    manifest = Bundle.open(other).manifest
+    assert manifest.graph is not None
+    frame = manifest.graph.frame.for_frame(Size(320, 240))
+    seal(
+        other,
+        manifest.model_copy(update={"graph": manifest.graph.model_copy(update={"frame": frame})}),
+    )
+    line = refuse("report", bundle, other, "--data", parts, "--json")
+    assert "takes frames of 640x480" in line
+    assert "of 320x240; expected one size" in line
 
 
 def test_figures_that_cannot_be_written(
@@ -344,6 +380,8 @@ def test_figures_that_cannot_be_written(
     line = refuse("eval", bundle, parts, "--json", tmp_path / "file" / "figures.json")
     assert "cannot write" in line
     line = refuse("eval", bundle, parts, "--json", "-", "--report", tmp_path / "file" / "x.html")
+    assert "cannot write" in line
+    line = refuse("report", bundle, bundle, "-o", tmp_path / "file" / "x.html", "--json")
     assert "cannot write" in line
 
 
