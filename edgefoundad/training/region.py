@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.geometry import Box
-from edgefoundad.training.synthesis import Damage, Mask
+from edgefoundad.training.brush import Mask
+from edgefoundad.training.synthesis import Damage
 from edgefoundad.training.views import views
 
 Frame = NDArray[np.uint8]
@@ -22,8 +23,14 @@ def views_within(frame: Frame, box: Box) -> list[Frame]:
 def damage_within(damage: Damage, box: Box) -> Damage:
     """The same damage, placed inside a box and sized by it; the mask is the whole frame's."""
 
-    def damaged(frame: Frame, rng: np.random.Generator) -> tuple[Frame, Mask]:
-        part, where = damage(np.ascontiguousarray(frame[box.slices]), rng)
+    def damaged(
+        frame: Frame, rng: np.random.Generator, *, foreground: Mask | None = None
+    ) -> tuple[Frame, Mask]:
+        part, where = damage(
+            np.ascontiguousarray(frame[box.slices]),
+            rng,
+            foreground=None if foreground is None else foreground[box.slices],
+        )
         mask = np.zeros(frame.shape[:2], bool)
         mask[box.slices] = where
         return _replaced(frame, part, box), mask
