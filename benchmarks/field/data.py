@@ -10,18 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefoundad.dataset import Sample, read_test_set
+from edgefoundad.dataset import Sample, left_out, normals_of, read_test_set
 from edgefoundad.demo.dataset import write_dataset
 from edgefoundad.errors import InputError
-from edgefoundad.images import list_images
-
-try:
-    from edgefoundad.dataset import normals_of
-except ImportError:
-
-    def normals_of(folder: Path) -> list[Path]:
-        return list_images(folder / "train/good")
-
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("EDGEFOUNDAD_SHARED", ROOT.parent / "shared"))
@@ -90,8 +81,7 @@ def prepare(name: str, folder: str, scratch: Path, *, shots: int, seed: int) -> 
     for path in drawn:
         shutil.copy(path, target)
     # A layout without a training set of its own draws from the good images that it tests on.
-    fitted = set(drawn)
-    return Prepared(name, target, [s for s in read_test_set(source) if s.path not in fitted])
+    return Prepared(name, target, left_out(read_test_set(source), drawn))
 
 
 def draw(files: Sequence[Path], *, shots: int, seed: int) -> list[Path]:
