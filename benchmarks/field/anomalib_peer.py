@@ -32,7 +32,7 @@ from edgefoundad.training import catalogue
 from field.cells import Cell, Row
 from field.data import ROOT, Prepared
 
-CELL = Path(__file__).with_name("anomalib_cell.py")
+CELL = Path(__file__).parent / "inside_anomalib/cell.py"
 VENV = ROOT / "benchmarks/.venvs/anomalib"
 FEATURES = ROOT / "benchmarks/.venvs/features"
 """The encoder's view of the test images, for the next cell; may be deleted at any time."""

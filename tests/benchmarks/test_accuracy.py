@@ -137,6 +137,15 @@ def test_a_peer_without_a_threshold_has_no_rates(rendered):
     assert row["miss_rate"] is None
 
 
+def test_a_setting_that_this_version_lacks_is_a_reason_not_an_error(monkeypatch):
+    ours = pytest.importorskip("field.ours")
+    monkeypatch.setitem(ours.OURS, "auto", {"projector": "auto", "crystal_ball": True})
+    (cell,) = every(methods=["auto"], encoders=["resnet18"], shots=[4], datasets=["bottle"])
+
+    with pytest.raises(ours.NotRunError, match="crystal_ball"):
+        ours.run_ours(cell, [], Path(), weights=None, threads=1)
+
+
 def run(folder, rendered, *more):
     command = [
         sys.executable, str(SCRIPT), "--json", str(folder / "rows.json"), "--size", "96",
