@@ -27,3 +27,17 @@ def embeddings() -> Callable[..., Tensor]:
         return places @ basis + 0.01 * noise + 0.5
 
     return make
+
+
+@pytest.fixture
+def damaged_copies() -> Callable[..., Tensor]:
+    """(clean [n, N, C], copies) → copies of which a fifth of the patches are not as they were."""
+    import torch
+
+    def make(clean: Tensor, copies: int = 2) -> Tensor:
+        generator = torch.Generator().manual_seed(5)
+        shape = len(clean), copies, *clean.shape[1:]
+        hit = torch.rand((*shape[:3], 1), generator=generator) < 0.2
+        return clean[:, None] + 2 * torch.randn(shape, generator=generator) * hit
+
+    return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from edgefoundad.errors import InputError  # noqa: E402
-from edgefoundad.training.foundad import FoundadProjector, fit_foundad  # noqa: E402
+from edgefoundad.training.foundad import FAST, fit_foundad  # noqa: E402
 from edgefoundad.training.memory import fit_memory  # noqa: E402
 from edgefoundad.training.projector import Projector, build_projector  # noqa: E402
 from edgefoundad.training.subspace import VARIANCE, SubspaceProjector, fit_subspace  # noqa: E402
@@ -117,74 +118,19 @@ def test_a_bank_within_capacity_is_kept_whole(embeddings: Make) -> None:
     assert fit_memory(bank, seed=0, capacity=20).settings()["entries"] == 20
 
 
-# foundad
-
-
-def damaged_copies(clean: Tensor, copies: int = 2) -> Tensor:
-    torch.manual_seed(5)
-    noise = torch.randn(len(clean), copies, *clean.shape[1:])
-    hit = torch.rand(len(clean), copies, clean.shape[1], 1) < 0.2
-    return clean[:, None] + 2 * noise * hit
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_foundad_learns_what_is_normal_even_from_one_image(embeddings: Make, n: int) -> None:
-    clean = embeddings(n)
-    damaged = damaged_copies(clean)
-    short = fit_foundad(clean, damaged, seed=0, steps=2)
-    trained = fit_foundad(clean, damaged, seed=0, steps=120)
-    fresh = embeddings(1, seed=8)
-    assert float(trained(clean).mean()) < 0.5 * float(short(clean).mean())
-    # And of places on the manifold that it has not seen it says less than of damage.
-    hit = damaged_copies(fresh)[:, 0]
-    changed = (hit != fresh).any(-1)
-    assert float(trained(hit)[changed].mean()) > 2 * float(trained(fresh).mean())
-    assert trained(fresh).shape == (1, 40)
-
-
-def test_foundad_s_difference_is_measured_in_one_scale_for_all_channels(embeddings: Make) -> None:
-    clean = embeddings(2)
-    projector = fit_foundad(clean, damaged_copies(clean), seed=0, steps=1)
-    assert projector.spread.shape == ()
-    assert float(projector.standardise(clean).square().mean()) == pytest.approx(1, rel=0.05)
-
-
-def test_a_seed_decides_foundad_and_nothing_else_is_touched(embeddings: Make) -> None:
-    clean = embeddings(2)
-    damaged = damaged_copies(clean)
-    torch.manual_seed(123)
-    before = torch.random.get_rng_state()
-    first = fit_foundad(clean, damaged, seed=0, steps=6)
-    assert torch.equal(torch.random.get_rng_state(), before)
-    torch.manual_seed(7)
-    again = fit_foundad(clean, damaged, seed=0, steps=6)
-    other = fit_foundad(clean, damaged, seed=1, steps=6)
-    for name, tensor in first.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name]), name
-    assert not torch.equal(first.enter.weight, other.enter.weight)
-    assert not any(parameter.requires_grad for parameter in first.parameters())
-
-
-def test_foundad_reports_every_step(embeddings: Make) -> None:
-    clean = embeddings(1)
-    seen: list[tuple[int, int]] = []
-    fit_foundad(
-        clean, damaged_copies(clean), seed=0, steps=3, progress=lambda *step: seen.append(step)
-    )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-
-
 # Files
 
 
 @pytest.fixture(params=["subspace", "memory", "foundad"])
-def fitted(request: pytest.FixtureRequest, embeddings: Make) -> Projector:
+def fitted(
+    request: pytest.FixtureRequest, embeddings: Make, damaged_copies: Callable[..., Tensor]
+) -> Projector:
     clean = embeddings(2)
     if request.param == "subspace":
         return fit_subspace(clean.flatten(0, 1))
     if request.param == "memory":
         return fit_memory(clean.flatten(0, 1), seed=0)
-    return fit_foundad(clean, damaged_copies(clean), seed=0, steps=2)
+    return fit_foundad(clean, damaged_copies(clean), seed=0, recipe=replace(FAST, steps=2))
 
 
 def test_a_projector_is_built_again_from_its_file(
@@ -235,9 +181,3 @@ def test_settings_that_are_not_the_projector_s_are_refused(
     record = fitted.record("x").model_copy(update={"settings": settings_of[change]})
     with pytest.raises(InputError, match="does not fit its manifest"):
         build_projector(record, path)
-
-
-def test_foundad_takes_a_grid_of_any_size() -> None:
-    projector = FoundadProjector(48, 128, 1).eval()
-    for patches in (1, 7, 300):
-        assert projector(torch.zeros(2, patches, 48)).shape == (2, patches)
