@@ -21,6 +21,7 @@ from edgefoundad.manifest import SCHEMA_VERSION, FileRecord, Manifest
 
 MANIFEST = "manifest.json"
 PROJECTOR = "projector.safetensors"
+BACKGROUND = "background.safetensors"
 GRAPH = "model.onnx"
 GOLDEN = "golden.npz"
 FRAMES = "frames.npz"

@@ -45,32 +45,56 @@ class EncoderRecord(_Record):
     """The frozen encoder and where it is cut.
 
     Attributes:
-        block: last transformer block used, counted from 0; None for a convolutional encoder.
+        levels: transformer blocks, or stages of a convolutional encoder, that are read, counted
+            from 0; what lies behind the deepest is cut off.
+        fusion: how several levels become one embedding.
+        neighbourhood: side of the square of patches that an embedding is averaged over.
         dimension: channels of a patch embedding.
         patch: side of a patch, model pixels.
     """
 
     name: str
     model: str
-    block: int | None
+    levels: Annotated[tuple[int, ...], Field(min_length=1)]
+    fusion: Literal["concat", "mean"] = "concat"
+    neighbourhood: Annotated[int, Field(ge=1)] = 1
     dimension: int
     patch: int
     weights: WeightsRecord
+
+    @property
+    def features(self) -> str:
+        """What is read, in words."""
+        levels = "+".join(str(level) for level in self.levels)
+        mean = "mean of " if self.fusion == "mean" and len(self.levels) > 1 else ""
+        side = self.neighbourhood
+        return f"{mean}{levels}" + (f", {side}x{side} averaged" if side > 1 else "")
+
+
+ProjectorKind = Literal["subspace", "memory", "blend", "foundad"]
+Views = Literal["none", "turns", "turns+flips"]
 
 
 class ProjectorRecord(_Record):
     """The projector and what is needed to build it empty; its weights are in the safetensors."""
 
-    kind: Literal["subspace", "memory", "foundad"]
+    kind: ProjectorKind
     settings: dict[str, int | FiniteFloat]
     parameters: int
     why: str
 
 
 class ScoreRule(_Record):
-    """The image score: the mean of the largest `top_fraction` of the patch differences."""
+    """The image score: the mean of the largest `top_fraction` of the patch differences.
+
+    Attributes:
+        smoothing: of the difference map, standard deviation of a Gaussian in patches.
+        background: whether differences away from anything that looks like the part are suppressed.
+    """
 
     top_fraction: Fraction
+    smoothing: Annotated[FiniteFloat, Field(ge=0)] = 0.5
+    background: Literal["kept", "suppressed"] = "kept"
 
 
 def hash_scores(scores: Sequence[float]) -> str:
@@ -127,12 +151,22 @@ class Threshold(_Record):
 
 
 class NormalsRecord(_Record):
-    """The normal images: which were used, and whether they hold colour."""
+    """The normal images: which were used, and whether they hold colour.
+
+    Attributes:
+        outliers: of the fitted ones, those that differ from all others; left out of the fit where
+            that was asked for.
+        views: of each normal, that the projector was fitted on beside the image itself.
+        categories: folders that the normals came from, where there are several.
+    """
 
     found: int
     fitted: list[str]
     calibrated: int
     colour: bool
+    outliers: list[str] = Field(default_factory=list)
+    views: Views = "none"
+    categories: list[str] = Field(default_factory=list)
 
 
 class GraphRecord(_Record):
@@ -148,29 +182,52 @@ class GraphRecord(_Record):
 
 
 class Candidate(_Record):
-    """One projector that `auto` tried.
+    """One way to make the detector that `auto` tried.
 
     Attributes:
+        features: the encoder's levels and their neighbourhood, in words.
         detection: AUROC of image scores, damaged against untouched normals left out of the fit.
+        margin: how far damage lifts a score beyond the spread of untouched ones, 0 to 1.
         localisation: AUROC of patch differences inside against outside the damage.
+        seconds: taken to compare it.
     """
 
-    projector: str
+    features: str
+    projector: ProjectorKind
+    background: Literal["kept", "suppressed"]
+    top_fraction: Fraction
     detection: FiniteFloat
+    margin: FiniteFloat
     localisation: FiniteFloat
+    seconds: FiniteFloat
+
+    @property
+    def merit(self) -> float:
+        """What candidates are ranked by: the mean of the three figures."""
+        return (self.detection + self.margin + self.localisation) / 3
 
 
 class FitRecord(_Record):
-    """How and when the detector was fitted."""
+    """How and when the detector was fitted.
+
+    Attributes:
+        left_out: candidates that the time budget left no room for, in words.
+    """
 
     seed: int
     seconds: FiniteFloat
     device: str
     candidates: list[Candidate]
+    left_out: list[str] = Field(default_factory=list)
 
 
 class Manifest(_Record):
-    """Everything about one detector that is not a tensor."""
+    """Everything about one detector that is not a tensor.
+
+    Attributes:
+        geometry: of the frames of the fit.
+        other_frames: geometries of further categories whose frames have another size.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str
@@ -179,6 +236,7 @@ class Manifest(_Record):
     encoder: EncoderRecord
     projector: ProjectorRecord
     geometry: Geometry
+    other_frames: list[Geometry] = Field(default_factory=list)
     score: ScoreRule
     threshold: Threshold
     normals: NormalsRecord
@@ -196,7 +254,7 @@ class Manifest(_Record):
         return {
             "name": self.name,
             "encoder": self.encoder.name,
-            "block": self.encoder.block,
+            "features": self.encoder.features,
             "weights": self.encoder.weights.source,
             "licence": self.encoder.weights.licence,
             "projector": self.projector.kind,
@@ -205,6 +263,11 @@ class Manifest(_Record):
             "roi": list(self.geometry.roi) if self.geometry.roi else None,
             "tiles": f"{self.geometry.tiles.height}x{self.geometry.tiles.width}",
             "model": str(self.geometry.tile),
+            "views": self.normals.views,
+            "background": self.score.background,
+            "top_fraction": self.score.top_fraction,
+            "outliers": self.normals.outliers,
+            "categories": self.normals.categories,
             "shots": len(self.normals.fitted),
             "threshold": threshold.score,
             "provisional": threshold.provisional,

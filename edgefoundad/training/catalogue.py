@@ -138,7 +138,7 @@ def find(name: str) -> tuple[EncoderEntry, int | None]:
     """Look an encoder up; `NAME@N` cuts a transformer after block N, counted from 0.
 
     Returns:
-        the entry, and the block it is cut after (None for a convolutional encoder).
+        the entry, and the block asked for (None where the name says none).
 
     Raises:
         InputError: no such encoder or block.
@@ -148,12 +148,12 @@ def find(name: str) -> tuple[EncoderEntry, int | None]:
     if entry is None:
         raise InputError(f"found encoder {base!r}; expected one of {', '.join(ENTRIES)}")
     if not at:
-        return entry, entry.default_block
+        return entry, None
     if not entry.blocks:
         raise InputError(f"{base} is convolutional and has no block to cut at: leave out @{cut}")
     if not (cut.isdecimal() and int(cut) < entry.blocks):
         raise InputError(
             f"found block {cut!r}; expected {base}@0 to {base}@{entry.blocks - 1} "
-            f"(without @, {entry.default_block})"
+            f"(without @, {entry.default_block}, or what `--projector auto` finds best)"
         )
     return entry, int(cut)

@@ -9,12 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgefoundad.bundle import PROJECTOR, Bundle
+from edgefoundad.bundle import BACKGROUND, PROJECTOR, Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.geometry import MAP_CELLS_PER_PATCH, UNTILED, Geometry
 from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
+from edgefoundad.training.background import Gate, load_gate
 from edgefoundad.training.encoder import Encoder, build_encoder
+from edgefoundad.training.features import Features
 from edgefoundad.training.preprocess import (
     Preprocess,
     blend_matrix,
@@ -58,11 +60,17 @@ class Scoring(nn.Module):
     stitch_rows: Tensor
     stitch_columns: Tensor
 
-    def __init__(self, geometry: Geometry, *, top_fraction: float = TOP_FRACTION) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        top_fraction: float = TOP_FRACTION,
+        smoothing: float = SMOOTHING,
+    ) -> None:
         super().__init__()
         self.grid, cells = geometry.grid, geometry.map
         self.tiles, self.tile_grid = geometry.tiles, geometry.tile_grid
-        sigma = SMOOTHING * MAP_CELLS_PER_PATCH
+        sigma = smoothing * MAP_CELLS_PER_PATCH
         rows = smooth_upsample_matrix(self.grid.height, cells.height, sigma)
         columns = smooth_upsample_matrix(self.grid.width, cells.width, sigma)
         self.register_buffer("rows", rows)
@@ -96,15 +104,18 @@ class Scoring(nn.Module):
 class Head(nn.Module):
     """What follows the encoder: projector and scoring, for whole frames however they are tiled.
 
+    Where there is a gate, it weighs each patch's difference first.
+
     `forward` takes the embeddings of B frames, float32 [B, T * N, D] as `embed` keeps them or
     [B * T, N, D] as the embedder gives them, and returns difference maps [B, h, w] and image
     scores [B].
     """
 
-    def __init__(self, projector: Projector, scoring: Scoring) -> None:
+    def __init__(self, projector: Projector, scoring: Scoring, gate: Gate | None = None) -> None:
         super().__init__()
         self.projector = projector
         self.scoring = scoring
+        self.gate = gate
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Difference maps and image scores."""
@@ -120,7 +131,7 @@ class Head(nn.Module):
             patches = math.prod(self.scoring.tile_grid)
             embeddings = embeddings.reshape(-1, patches, embeddings.shape[-1])
         differences: Tensor = self.projector(embeddings)
-        return differences
+        return differences if self.gate is None else differences * self.gate(embeddings)
 
 
 class Detector(nn.Module):
@@ -130,20 +141,10 @@ class Detector(nn.Module):
     and the image score, float32 [1].
     """
 
-    def __init__(self, embedder: Embedder, projector: Projector, scoring: Scoring) -> None:
+    def __init__(self, embedder: Embedder, head: Head) -> None:
         super().__init__()
         self.embedder = embedder
-        self.head = Head(projector, scoring)
-
-    @property
-    def projector(self) -> Projector:
-        """The head's."""
-        return self.head.projector
-
-    @property
-    def scoring(self) -> Scoring:
-        """The head's."""
-        return self.head.scoring
+        self.head = head
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Difference map and image score of one frame."""
@@ -152,7 +153,7 @@ class Detector(nn.Module):
 
     def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """Judge a frame held in numpy: uint8 [H, W, C] to map, float32 [h, w], and score."""
-        device = self.scoring.rows.device
+        device = self.head.scoring.rows.device
         with torch.inference_mode():
             difference, score = self(torch.from_numpy(frame)[None].to(device))
         return difference[0].cpu().numpy(), float(score)
@@ -187,13 +188,20 @@ def load_detector(
     entry, _ = catalogue.find(manifest.encoder.name)
     weights = weights_files.again(entry, manifest.encoder.weights)
     geometry = geometry or manifest.geometry
-    encoder = build_encoder(
-        entry, block=manifest.encoder.block, size=geometry.tile, weights=weights
-    )
+    read = manifest.encoder
+    features = Features(read.levels, read.fusion, read.neighbourhood)
+    encoder = build_encoder(entry, features=features, size=geometry.tile, weights=weights)
     projector = build_projector(manifest.projector, bundle.file(PROJECTOR, advice="fit again"))
+    gate = None
+    if manifest.score.background == "suppressed":
+        path = bundle.file(BACKGROUND, advice="fit again")
+        gate = load_gate(path, encoder.dimension, geometry.tile_grid)
+    scoring = Scoring(
+        geometry,
+        top_fraction=manifest.score.top_fraction,
+        smoothing=manifest.score.smoothing,
+    )
     detector = Detector(
-        Embedder(encoder, geometry, channels=channels),
-        projector,
-        Scoring(geometry, top_fraction=manifest.score.top_fraction),
+        Embedder(encoder, geometry, channels=channels), Head(projector, scoring, gate)
     )
     return detector.eval().requires_grad_(False)

@@ -15,7 +15,11 @@ from edgefoundad.errors import InputError
 from edgefoundad.geometry import Size
 from edgefoundad.training import weights as weights_files
 from edgefoundad.training.catalogue import EncoderEntry
+from edgefoundad.training.features import Features, Fusion
 from edgefoundad.training.weights import Weights
+
+STRIDE = 16
+"""Pixels of the image that a patch of a convolutional encoder spans: its third stage's stride."""
 
 _HEADS = ("head.", "fc.", "classifier.", "fc_norm.")
 """What checkpoints carry behind the features, of whatever number of classes."""
@@ -28,74 +32,105 @@ class Encoder(nn.Module):
     returns patch embeddings, float32 [B, N, C], row by row over the grid.
 
     Attributes:
-        dimension: C.
+        features: which levels are read, and how they are fused.
+        channels: of each level read.
         patch: side of a patch, pixels.
         mean: per channel, of images scaled to 0..1.
         std: per channel, of images scaled to 0..1.
     """
 
-    dimension: int
+    channels: tuple[int, ...]
     patch: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    def __init__(self, features: Features, grid: Size) -> None:
+        super().__init__()
+        self.features = features
+        self.fusion = Fusion(features, grid)
+
+    @property
+    def dimension(self) -> int:
+        """C: channels of an embedding."""
+        return self.channels[0] if self.features.fusion == "mean" else sum(self.channels)
+
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """The grids of the levels read, float32 [B, N, C_l] each."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Patch embeddings."""
+        embeddings: Tensor = self.fusion(self.levels(image))
+        return embeddings
+
 
 class TransformerEncoder(Encoder):
-    """A timm ViT cut after a block, with its final norm; class and register tokens dropped."""
+    """A timm ViT cut after a block, each block read behind the final norm; no class tokens."""
 
-    def __init__(self, vit: Any, *, block: int) -> None:
-        super().__init__()
+    def __init__(self, vit: Any, features: Features, grid: Size) -> None:
+        super().__init__(features, grid)
         # What lies behind the cut is never computed, exported or shipped.
-        vit.blocks = vit.blocks[: block + 1]
+        vit.blocks = vit.blocks[: max(features.levels) + 1]
         for behind in ("head", "fc_norm", "head_drop", "attn_pool"):
             if getattr(vit, behind, None) is not None:
                 setattr(vit, behind, nn.Identity())
         self.vit = vit
-        self.dimension = int(vit.num_features)
+        self.channels = (int(vit.num_features),) * len(features.levels)
         self.patch = int(vit.patch_embed.patch_size[0])
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Patch embeddings behind the final norm."""
-        tokens: Tensor = self.vit.forward_features(image)
-        return tokens[:, self.vit.num_prefix_tokens :]
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """Patch tokens behind each block read and the final norm."""
+        if len(self.features.levels) == 1:
+            tokens: Tensor = self.vit.forward_features(image)
+            return [tokens[:, self.vit.num_prefix_tokens :]]
+        read: list[Tensor] = self.vit.forward_intermediates(
+            image,
+            indices=list(self.features.levels),
+            norm=True,
+            output_fmt="NLC",
+            intermediates_only=True,
+        )
+        return read
 
 
 class ConvolutionalEncoder(Encoder):
-    """A timm CNN: three stages on one grid, each L2-normalised, concatenated, 3x3 averaged.
-
-    The grid is that of the deepest stage (stride 16). Averaging each embedding with its neighbours
-    gives it the context that a transformer's patch has from attention (PatchCore, arXiv
-    2106.08265); without it, nearest-neighbour distances follow the texture's noise.
-    """
+    """A timm CNN: its stages on one grid, each L2-normalised; that of the deepest (stride 16)."""
 
     STAGES = (1, 2, 3)
 
-    def __init__(self, stages: Any, channels: Sequence[int], strides: Sequence[int]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        stages: Any,
+        features: Features,
+        grid: Size,
+        *,
+        channels: Sequence[int],
+        strides: Sequence[int],
+    ) -> None:
+        super().__init__(features, grid)
         self.stages = stages
-        self.dimension = sum(channels)
-        self.patch = max(strides)
-        self.pools = [self.patch // stride for stride in strides]
+        self.channels = tuple(channels)
+        self.patch = STRIDE
+        self.pools = [STRIDE // stride for stride in strides]
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Fused embeddings of the three stages."""
-        grids = [
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """The stages read, pooled to the grid."""
+        return [
             F.normalize(F.avg_pool2d(stage, pool) if pool > 1 else stage, dim=1)
+            .flatten(2)
+            .transpose(1, 2)
             for stage, pool in zip(self.stages(image), self.pools, strict=True)
         ]
-        fused = torch.cat(grids, dim=1)
-        fused = F.avg_pool2d(fused, 3, stride=1, padding=1, count_include_pad=False)
-        return fused.flatten(2).transpose(1, 2)
 
 
 def build_encoder(
-    entry: EncoderEntry, *, block: int | None, size: Size, weights: Weights
+    entry: EncoderEntry, *, features: Features, size: Size, weights: Weights
 ) -> Encoder:
     """Build an encoder for one input size and load its weights.
 
     Args:
         entry: which encoder.
-        block: the last transformer block to keep; None for a convolutional encoder.
+        features: which levels to read; what lies behind the deepest is cut off.
         size: the model's input, pixels, a multiple of the patch on both sides.
         weights: a checkpoint in timm's names, or the publisher's own.
 
@@ -107,9 +142,9 @@ def build_encoder(
     """
     state = weights_files.read(weights.path)
     if entry.family == "vit":
-        encoder: Encoder = _build_transformer(entry, block, size, weights, state)
+        encoder: Encoder = _build_transformer(entry, features, size, weights, state)
     else:
-        encoder = _build_convolutional(entry, weights, state)
+        encoder = _build_convolutional(entry, features, size, weights, state)
     config = timm.models.get_pretrained_cfg(entry.model)
     encoder.mean, encoder.std = tuple(config.mean), tuple(config.std)
     return encoder.eval().requires_grad_(False)
@@ -117,7 +152,7 @@ def build_encoder(
 
 def _build_transformer(
     entry: EncoderEntry,
-    block: int | None,
+    features: Features,
     size: Size,
     weights: Weights,
     state: dict[str, Tensor],
@@ -132,17 +167,18 @@ def _build_transformer(
         raise _not_this_encoder(entry, weights, "its tensors have other names or shapes") from None
     _load(vit, state, entry, weights)
     vit.set_input_size(img_size=(size.height, size.width))
-    return TransformerEncoder(vit, block=entry.blocks - 1 if block is None else block)
+    return TransformerEncoder(vit, features, _grid(size, entry))
 
 
 def _build_convolutional(
-    entry: EncoderEntry, weights: Weights, state: dict[str, Tensor]
+    entry: EncoderEntry,
+    features: Features,
+    size: Size,
+    weights: Weights,
+    state: dict[str, Tensor],
 ) -> ConvolutionalEncoder:
     stages = timm.create_model(
-        entry.model,
-        pretrained=False,
-        features_only=True,
-        out_indices=ConvolutionalEncoder.STAGES,
+        entry.model, pretrained=False, features_only=True, out_indices=features.levels
     )
     if weights.source == "package":
         # The package's tensors carry their original names; their order is timm's.
@@ -152,8 +188,16 @@ def _build_convolutional(
         state = dict(zip(whole, state.values(), strict=True))
     _load(stages, state, entry, weights)
     return ConvolutionalEncoder(
-        stages, stages.feature_info.channels(), stages.feature_info.reduction()
+        stages,
+        features,
+        _grid(size, entry),
+        channels=stages.feature_info.channels(),
+        strides=stages.feature_info.reduction(),
     )
+
+
+def _grid(size: Size, entry: EncoderEntry) -> Size:
+    return Size(size.width // entry.patch, size.height // entry.patch)
 
 
 def _load(

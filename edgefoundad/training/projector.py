@@ -51,6 +51,7 @@ def build_projector(record: ProjectorRecord, path: Path) -> Projector:
     Raises:
         InputError: the file does not hold the tensors that the manifest announces.
     """
+    from edgefoundad.training.blend import BlendProjector
     from edgefoundad.training.foundad import FoundadProjector
     from edgefoundad.training.memory import MemoryProjector
     from edgefoundad.training.subspace import SubspaceProjector
@@ -58,6 +59,7 @@ def build_projector(record: ProjectorRecord, path: Path) -> Projector:
     kinds: dict[str, Any] = {
         "subspace": SubspaceProjector,
         "memory": MemoryProjector,
+        "blend": BlendProjector,
         "foundad": FoundadProjector,
     }
     try:

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from edgefoundad.geometry import Box
 from edgefoundad.training.brush import Mask
 from edgefoundad.training.synthesis import Damage
-from edgefoundad.training.views import views
 
 Frame = NDArray[np.uint8]
 
 
-def views_within(frame: Frame, box: Box) -> list[Frame]:
-    """Whole frames whose box alone shows another view: moves are measured by the box."""
-    return [_replaced(frame, part, box) for part in views(np.ascontiguousarray(frame[box.slices]))]
+def views_within(
+    make: Callable[[Frame], list[Frame]], frame: Frame, box: Box
+) -> list[Frame]:
+    """Whole frames whose box alone shows another view, measured by the box."""
+    return [_replaced(frame, part, box) for part in make(np.ascontiguousarray(frame[box.slices]))]
 
 
 def damage_within(damage: Damage, box: Box) -> Damage:

@@ -1,9 +1,11 @@
-"""`--projector auto`: the projector that best separates synthetic defects from left-out normals."""
+"""`--projector auto`: the recipe that best separates synthetic defects from left-out normals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,25 +15,35 @@ from torch import Tensor
 from edgefoundad.geometry import Geometry
 from edgefoundad.manifest import Candidate
 from edgefoundad.metrics import auroc
-from edgefoundad.training.detector import Head, Scoring
-from edgefoundad.training.projector import Projector
+from edgefoundad.training.features import Features
+from edgefoundad.training.fitter import Fitter
+from edgefoundad.training.material import Normal, fit_background, head_for
+from edgefoundad.training.recipe import TOP_FRACTIONS, Recipe
 
 TIE = 0.005
-"""AUROC within which two candidates count as equal; the cheaper graph then wins."""
+"""Merit within which two candidates count as equal; the cheaper graph then wins."""
+
+STANDS_OUT = 2.0
+"""Spreads of the normal scores by which a damaged one should rise above its own clean part."""
+
+LEAST_SPREAD = 0.02
+"""Relative spread of scores that normals are held to have at least: a few may agree by chance."""
+
+
+MILD_FEW = 2
+"""Mild views of each of several normals. A single one has more, and is not judged itself: it took
+part in the fit."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Material to compare projectors on.
+    """Damaged copies of one normal, of families that no projector is trained on.
 
     Attributes:
-        normals: embeddings of each normal and its views, [n, 1 + v, T * N, C].
-        damaged: embeddings of each normal with synthetic defects of several families,
-            [n, d, T * N, C].
-        masks: share of each patch of the stitched grid that is damaged, [n, d, G].
+        damaged: embeddings of all levels, float32 [d, T * N, sum of channels].
+        masks: share of each patch of the stitched grid that is damaged, [d, G].
     """
 
-    normals: Tensor
     damaged: Tensor
     masks: NDArray[np.float32]
 
@@ -45,57 +57,190 @@ def patch_mask(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float3
     return np.asarray(cover, np.float32).ravel()
 
 
-def compare(
-    fits: Mapping[str, Callable[[Tensor], Projector]], scoring: Scoring, trial: Trial
-) -> list[Candidate]:
-    """Try each projector on normals that it was not fitted on; cheapest graph first in `fits`."""
-    candidates = []
-    for name, fit in fits.items():
-        detection, localisation = _try(fit, scoring, trial)
-        candidates.append(Candidate(projector=name, detection=detection, localisation=localisation))
-    return candidates
+@dataclass(frozen=True)
+class _Differences:
+    """Stitched differences of one normal by a projector that it took no part in.
+
+    Attributes:
+        clean: of the frame and its mild views, [c, G]; of a single normal the views alone.
+        damaged: [d, G].
+    """
+
+    clean: Tensor
+    damaged: Tensor
+    masks: NDArray[np.float32]
 
 
-def _try(fit: Callable[[Tensor], Projector], scoring: Scoring, trial: Trial) -> tuple[float, float]:
-    n = len(trial.normals)
-    labels: list[bool] = []
-    scores: list[float] = []
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, from what.
+
+    Attributes:
+        candidates: all that were compared, with their figures, in the order of their cost.
+        left_out: those that the time left no room for.
+    """
+
+    recipe: Recipe
+    why: str
+    candidates: list[Candidate]
+    left_out: list[str]
+
+
+def choose(
+    normals: Sequence[Normal],
+    trials: Sequence[Trial],
+    *,
+    features: Sequence[Features],
+    fitters: Sequence[Fitter],
+    deadline: float,
+    progress: Callable[[int, int], None],
+) -> Choice:
+    """Compare candidates on normals that they were not fitted on.
+
+    First features and projectors; then, for the best of them, whether to suppress the background
+    and over how many patches the score averages.
+
+    Args:
+        normals: those that trials were made of.
+        trials: one for each normal.
+        features: what candidates read, the cheaper graph first.
+        fitters: kinds of projectors, the cheaper graph first.
+        deadline: on the monotonic clock. What does not fit is left out and said to be; the first
+            candidate is always compared.
+        progress: called with candidates done and candidates in all.
+    """
+    plan = list(itertools.product(features, fitters))
+    compared: list[tuple[Recipe, Candidate]] = []
+    left_out: list[str] = []
+    slowest = dict.fromkeys((fitter.kind for fitter in fitters), 0.0)
+    variants: dict[Recipe, list[tuple[Recipe, Candidate]]] = {}
+    for done, (read, fitter) in enumerate(plan):
+        progress(done, len(plan))
+        recipe = Recipe(read, fitter.kind)
+        if compared and time.monotonic() + slowest[fitter.kind] > deadline:
+            left_out.append(str(recipe))
+            continue
+        began = time.monotonic()
+        variants[recipe] = _try(recipe, normals, trials, fitter)
+        slowest[fitter.kind] = max(slowest[fitter.kind], time.monotonic() - began)
+        compared.append(variants[recipe][0])
+    progress(len(plan), len(plan))
+    base, _ = _best(compared)
+    varied = variants[base]
+    backgrounds = [pair for pair in varied if pair[0].top_fraction == base.top_fraction]
+    best, _ = _best(backgrounds)
+    shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
+    best, _ = _best(shares)
+    compared += [pair for pair in varied if pair[0] != base and pair in (*backgrounds, *shares)]
+    return Choice(best, _why(best, compared), [candidate for _, candidate in compared], left_out)
+
+
+def _try(
+    recipe: Recipe, normals: Sequence[Normal], trials: Sequence[Trial], fitter: Fitter
+) -> list[tuple[Recipe, Candidate]]:
+    """The recipe and its variations: background kept or suppressed, and the score's share."""
+    began = time.monotonic()
+    gate = fit_background(normals, recipe.features)
+    kept: list[_Differences] = []
+    gated: list[_Differences] = []
+    with torch.inference_mode():
+        for indices, projector in fitter.left_out(normals, recipe.features):
+            for i in indices:
+                camera = normals[i].camera
+                for suppressed, into in ((False, kept), (True, gated)):
+                    if suppressed and gate is None:
+                        continue
+                    head = head_for(replace(recipe, suppressed=suppressed), projector, gate, camera)
+                    into.append(_judge(head.differences, normals[i], trials[i], recipe.features))
+    seconds = time.monotonic() - began
+    found = []
+    for top in TOP_FRACTIONS:
+        for suppressed, judged in ((False, kept), (True, gated)):
+            if judged:
+                variant = replace(recipe, suppressed=suppressed, top_fraction=top)
+                found.append((variant, _figures(variant, judged, seconds)))
+    return found
+
+
+def _judge(
+    differences: Callable[[Tensor], Tensor], normal: Normal, trial: Trial, features: Features
+) -> _Differences:
+    read = normal.camera.read
+    clean = [] if normal.mild is not None and len(normal.mild) > MILD_FEW else [normal.own[None]]
+    if normal.mild is not None:
+        clean.append(normal.mild)
+    # One frame at a time: a whole batch's distances to a memory would fill the machine's.
+    judged = [
+        torch.cat([differences(read(one[None], features)) for one in group])
+        for group in (torch.cat(clean), trial.damaged)
+    ]
+    return _Differences(judged[0], judged[1], trial.masks)
+
+
+def _figures(recipe: Recipe, judged: Sequence[_Differences], seconds: float) -> Candidate:
+    clean, damaged, rises = [], [], []
     localised: list[float] = []
-    for i in range(n):
-        others = [j for j in range(n) if j != i] or [0]
-        head = Head(fit(trial.normals[others, 0].flatten(0, 1)), scoring)
-        # One image alone has taken part in the fit, so only its views stand for normals.
-        clean = trial.normals[i, 1:] if n == 1 else trial.normals[i]
-        with torch.inference_mode():
-            for embedding in clean:
-                labels.append(False)
-                scores.append(float(head(embedding[None])[1]))
-            for embedding, mask in zip(trial.damaged[i], trial.masks[i], strict=True):
-                labels.append(True)
-                scores.append(float(head(embedding[None])[1]))
-                inside, outside = mask > 0.25, mask == 0
-                if inside.any() and outside.any():
-                    keep = inside | outside
-                    flat = head.differences(embedding[None])[0].cpu().numpy()
-                    localised.append(auroc(inside[keep], flat[keep]))
-    return auroc(labels, scores), float(np.mean(localised)) if localised else 0.5
-
-
-def choose(candidates: list[Candidate]) -> tuple[Candidate, str]:
-    """The candidate with the best mean of detection and localisation, and a sentence why."""
-
-    def merit(candidate: Candidate) -> float:
-        return (candidate.detection + candidate.localisation) / 2
-
-    best = max(merit(candidate) for candidate in candidates)
-    chosen = next(c for c in candidates if merit(c) >= best - TIE)
-    others = ", ".join(
-        f"{c.projector} {c.detection:.3f} and {c.localisation:.3f}"
-        for c in candidates
-        if c is not chosen
+    for one in judged:
+        clean.append(_scores(one.clean, recipe.top_fraction))
+        damaged.append(_scores(one.damaged, recipe.top_fraction))
+        localised += [
+            value
+            for flat, mask in zip(one.damaged.cpu().numpy(), one.masks, strict=True)
+            if (value := _localisation(flat, mask)) is not None
+        ]
+    logs = [np.log(np.maximum(scores, 1e-12)) for scores in clean]
+    together = np.concatenate(logs)
+    spread = float(together.std()) + LEAST_SPREAD
+    for own, scores in zip(logs, damaged, strict=True):
+        rise = (np.log(np.maximum(scores, 1e-12)) - own.mean()) / spread
+        rises.append(1 / (1 + np.exp(np.clip(STANDS_OUT - rise, -50, 50))))
+    all_clean, all_damaged = np.concatenate(clean), np.concatenate(damaged)
+    labels = [False] * len(all_clean) + [True] * len(all_damaged)
+    return Candidate(
+        features=str(recipe.features),
+        projector=recipe.projector,
+        background="suppressed" if recipe.suppressed else "kept",
+        top_fraction=recipe.top_fraction,
+        detection=auroc(labels, np.concatenate([all_clean, all_damaged])),
+        margin=float(np.concatenate(rises).mean()),
+        localisation=float(np.mean(localised)) if localised else 0.5,
+        seconds=round(seconds, 2),
     )
-    tie = "" if merit(chosen) == best else " (a tie: the cheaper graph wins)"
-    return chosen, (
-        f"{chosen.projector}: AUROC {chosen.detection:.3f} for telling synthetic defects from "
-        f"left-out normals and {chosen.localisation:.3f} for finding them, against {others}{tie}"
+
+
+def _scores(differences: Tensor, top_fraction: float) -> NDArray[np.float64]:
+    top = max(1, round(top_fraction * differences.shape[1]))
+    scores: NDArray[np.float64] = differences.topk(top, dim=1).values.mean(1).double().cpu().numpy()
+    return scores
+
+
+def _localisation(flat: NDArray[np.float32], mask: NDArray[np.float32]) -> float | None:
+    inside, outside = mask > 0.25, mask == 0
+    if not inside.any():
+        # A defect smaller than a quarter of any patch: the patch that holds most of it.
+        inside = mask == mask.max()
+    if not outside.any() or mask.max() == 0:
+        return None
+    keep = inside | outside
+    return auroc(inside[keep], flat[keep])
+
+
+def _best(compared: Sequence[tuple[Recipe, Candidate]]) -> tuple[Recipe, Candidate]:
+    """The first, and so the cheapest, whose merit is within a tie of the largest."""
+    most = max(candidate.merit for _, candidate in compared)
+    return next(pair for pair in compared if pair[1].merit >= most - TIE)
+
+
+def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:
+    figures = dict(compared)[best]
+    others = [c for r, c in compared if (r.features, r.projector) != (best.features, best.projector)]
+    most = max(candidate.merit for _, candidate in compared)
+    sentence = (
+        f"{best}: tells synthetic defects from left-out normals with an AUROC of "
+        f"{figures.detection:.3f} and finds them with {figures.localisation:.3f}; "
+        f"merit {figures.merit:.3f}"
     )
+    if others:
+        second = max(others, key=lambda candidate: candidate.merit)
+        sentence += f", against {second.merit:.3f} of {second.projector}, {second.features}"
+    return sentence + ("" if figures.merit == most else " (a tie: the cheaper graph wins)")

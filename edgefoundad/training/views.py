@@ -27,6 +27,39 @@ def views(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     ]
 
 
+TURNS = (45, 90, 135, 180, 225, 270, 315)
+"""Degrees: parts that lie at any angle come within 22.5 of a view, which encoders bridge."""
+
+
+def turned(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """The frame turned about its centre, for parts that lie at any angle and textures.
+
+    Half and, on square frames, quarter turns move pixels as they are; the others interpolate.
+    What comes from outside the frame is mirrored in.
+
+    Args:
+        frame: uint8 [H, W, 3].
+    """
+    height, width = frame.shape[:2]
+    views = []
+    for angle in TURNS:
+        if angle == 180 or (angle % 90 == 0 and height == width):
+            views.append(np.ascontiguousarray(np.rot90(frame, angle // 90)))
+            continue
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
+        view = cv2.warpAffine(
+            frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        views.append(np.asarray(view, np.uint8))
+    return views
+
+
+def flipped(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """The frame mirrored left to right, and that turned by half."""
+    mirrored = np.ascontiguousarray(frame[:, ::-1])
+    return [mirrored, np.ascontiguousarray(mirrored[::-1, ::-1])]
+
+
 def _moved(frame: NDArray[np.uint8], right: int, down: int) -> NDArray[np.uint8]:
     height, width = frame.shape[:2]
     margin = max(abs(right), abs(down))

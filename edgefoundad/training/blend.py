@@ -1,0 +1,75 @@
+"""The blended projector: what neither a subspace nor a nearest neighbour can reproduce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from edgefoundad.training.memory import MemoryProjector, fit_memory
+from edgefoundad.training.projector import Projector
+from edgefoundad.training.subspace import SubspaceProjector, fit_subspace
+
+SCALE_SAMPLE = 8192
+"""Left-out patches at most that the two differences are brought to one scale on."""
+
+
+class BlendProjector(Projector):
+    """Difference: the mean of a subspace's and a memory's, each in units of a normal one.
+
+    The two err on different parts: a subspace takes any mixture of normal embeddings for normal,
+    a memory none but those seen. On rendered parts of seven kinds their mean was better than
+    either (benchmarks/kinds.py).
+    """
+
+    kind = "blend"
+    units: Tensor
+
+    def __init__(self, dimension: int, rank: int, entries: int) -> None:
+        super().__init__()
+        self.subspace = SubspaceProjector(dimension, rank)
+        self.memory = MemoryProjector(dimension, entries)
+        self.register_buffer("units", torch.ones(2))
+
+    def settings(self) -> dict[str, int | float]:
+        """Embedding dimension, directions and normal embeddings kept."""
+        return {**self.subspace.settings(), **self.memory.settings()}
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """The mean of both differences, each over what normals show."""
+        outside = self.subspace(embeddings) * self.units[0]
+        distance = self.memory(embeddings) * self.units[1]
+        return (outside + distance) / 2
+
+
+def fit_blend(spanned: Sequence[Tensor], kept: Sequence[Tensor], *, seed: int) -> BlendProjector:
+    """Fit both on all normals, and their units on normals left out.
+
+    Args:
+        spanned: embeddings of each normal that the subspace is fitted on, float32 [M_i, C].
+        kept: of each normal that the memory is filled with, float32 [M_i, C].
+        seed: of the memory's coreset.
+    """
+    subspace = fit_subspace(torch.cat(list(spanned)))
+    memory = fit_memory(torch.cat(list(kept)), seed=seed)
+    blend = BlendProjector(spanned[0].shape[1], subspace.basis.shape[1], memory.bank.shape[1])
+    blend.to(spanned[0].device)
+    blend.subspace.load_state_dict(subspace.state_dict())
+    blend.memory.load_state_dict(memory.state_dict())
+    fitted, left = _halves(spanned)
+    parts = fit_subspace(fitted), fit_memory(fitted, seed=seed)
+    typical = torch.stack([projector(left[None]).mean() for projector in parts])
+    blend.units.copy_(1 / typical.clamp_min(1e-12))
+    return blend.eval()
+
+
+def _halves(groups: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Embeddings to fit on and others to judge: other images, or of a single one the lower half."""
+    if len(groups) == 1:
+        middle = len(groups[0]) // 2
+        fitted, left = groups[0][:middle], groups[0][middle:]
+    else:
+        fitted, left = torch.cat(list(groups[1::2])), torch.cat(list(groups[::2]))
+    step = -(-len(left) // SCALE_SAMPLE)
+    return fitted, left[::step]

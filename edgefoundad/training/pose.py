@@ -1,0 +1,60 @@
+"""Whether the parts lie at any angle, told from a few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from edgefoundad.manifest import Views
+from edgefoundad.training.features import Features
+from edgefoundad.training.material import Normal
+from edgefoundad.training.memory import fit_memory
+from edgefoundad.training.recipe import Recipe
+from edgefoundad.training.views import TURNS
+
+GAIN = 0.9
+"""Turned views belong into the fit where they bring a left-out normal's score down to this share.
+More of anything brings it down a little: on textures and on parts that keep their pose, to 0.93."""
+
+
+def needed_views(normals: Sequence[Normal], features: Features) -> Views:
+    """Which views bring left-out normals closer to the others.
+
+    A single normal shows no pose: turned views stand in for the parts that were not seen.
+
+    Args:
+        normals: with the embeddings of turned and mirrored views.
+        features: what is read.
+    """
+    if len(normals) == 1:
+        return "turns"
+    scores = {views: _left_out(normals, features, views) for views in ("none", "turns", "turns+flips")}
+    chosen: Views = "none"
+    for views in ("turns", "turns+flips"):
+        if np.median(np.array(scores[views]) / np.maximum(scores[chosen], 1e-12)) < GAIN:
+            chosen = views  # type: ignore[assignment]
+    return chosen
+
+
+def kept_views(views: Views) -> slice:
+    """Which of the turned views are used."""
+    return {"none": slice(0), "turns": slice(len(TURNS)), "turns+flips": slice(None)}[views]
+
+
+def _left_out(normals: Sequence[Normal], features: Features, views: str) -> list[float]:
+    own = [normal.embeddings(features) for normal in normals]
+    turned = []
+    for normal in normals:
+        assert normal.turned is not None
+        used = normal.turned[kept_views(views)]  # type: ignore[arg-type]
+        turned.append(normal.camera.read(used, features).flatten(0, 1))
+    scores = []
+    for i, mine in enumerate(own):
+        others = [t for j in range(len(own)) if j != i for t in (own[j], turned[j])]
+        with torch.inference_mode():
+            differences = fit_memory(torch.cat(others), seed=0)(mine[None])[0]
+        top = max(1, round(Recipe(features, "memory").top_fraction * len(differences)))
+        scores.append(float(differences.topk(top).values.mean()))
+    return scores
