@@ -13,11 +13,16 @@ from edgefoundad.cli import console, options
 
 if TYPE_CHECKING:
     from edgefoundad.geometry import Geometry
+    from edgefoundad.manifest import NormalsRecord
 
 
 def command(
     good: Annotated[
-        Path, typer.Argument(metavar="GOOD_DIR", help="Folder with images of good parts.")
+        list[Path],
+        typer.Argument(
+            metavar="GOOD_DIR...",
+            help="Folder with images of good parts; several are categories of one detector.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="BUNDLE", help="Folder to write.")
@@ -31,9 +36,17 @@ def command(
         typer.Option(metavar="FILE", help="The encoder's weights: safetensors or .pth."),
     ] = None,
     projector: Annotated[
-        Literal["auto", "subspace", "memory", "foundad"],
-        typer.Option(help="auto compares subspace and memory on synthetic defects."),
+        Literal["auto", "subspace", "memory", "blend", "foundad"],
+        typer.Option(
+            help="auto compares projectors and what they read of the encoder on synthetic defects."
+        ),
     ] = "auto",
+    budget: Annotated[
+        float,
+        typer.Option(
+            parser=options.duration, metavar="TIME", help="What auto may take, as 90s or 15m."
+        ),
+    ] = "2m",  # type: ignore[assignment]
     false_alarms: Annotated[
         float,
         typer.Option(
@@ -44,7 +57,8 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="Normals to fit on. The rest sets the threshold. Default: the tool's own split.",
+            help="Normals of each folder to fit on. The rest sets the threshold. Default: the "
+            "tool's own split.",
         ),
     ] = None,
     size: Annotated[
@@ -63,6 +77,17 @@ def command(
         str | None,
         typer.Option(metavar="x,y,w,h", help="Judge this part of the frame only, frame pixels."),
     ] = None,
+    views: Annotated[
+        Literal["auto", "none", "turns", "turns+flips"],
+        typer.Option(help="Turned views to fit on as well; auto asks the parts themselves."),
+    ] = "auto",
+    recipe: Annotated[
+        Literal["fast", "paper"],
+        typer.Option(help="How foundad is trained; paper follows its authors, and is slow."),
+    ] = "fast",
+    drop_outliers: Annotated[
+        bool, typer.Option("--drop-outliers", help="Leave out normals unlike all others.")
+    ] = False,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of the draw of shots and of training.")
     ] = 0,
@@ -75,6 +100,8 @@ def command(
     """Learn what good looks like from a folder of good parts.
 
     Example: edgefoundad fit photos/good -o bracket --encoder efficientnet-lite0
+
+    One detector for two parts: edgefoundad fit left/good right/good -o brackets
     """
     from edgefoundad.cli.extras import require_training
     from edgefoundad.errors import InputError
@@ -97,6 +124,10 @@ def command(
         device=device,
         tiles=Size(across, down),
         roi=region,
+        views=views,
+        budget=budget,
+        recipe=recipe,
+        drop_outliers=drop_outliers,
     )
     try:
         with console.Progress(quiet=as_json) as progress:
@@ -110,15 +141,30 @@ def command(
     rows = [
         ("encoder", console.plain(f"{summary['encoder']}  ({summary['licence']})")),
         ("projector", str(summary["why"]) if projector == "auto" else projector),
-        ("fitted on", f"{summary['shots']} of {bundle.manifest.normals.found} images"),
+        ("fitted on", _fitted_on(bundle.manifest.normals)),
         ("model input", _model_input(bundle.manifest.geometry)),
         ("threshold", console.threshold_in_words(summary)),
         ("time", f"{summary['fit_seconds']} s"),
         ("report", console.plain(output / "report.html")),
     ]
     console.print_table(console.facts(rows))
+    if summary["outliers"]:
+        named = console.plain(", ".join(summary["outliers"]))
+        said = (
+            "left out, unlike all others"
+            if drop_outliers
+            else ("unlike all others; look at the report, and fit again with --drop-outliers")
+        )
+        console.print_line(f"[yellow]outliers:[/yellow] {named}: {said}")
+    for candidate in bundle.manifest.fit.left_out:
+        console.print_line(f"[yellow]not compared:[/yellow] {console.plain(candidate)}")
     following = console.plain(f"edgefoundad export {shlex.quote(str(output))}")
     console.print_line(f"next: [bold]{following}[/bold]")
+
+
+def _fitted_on(normals: NormalsRecord) -> str:
+    views = "" if normals.views == "none" else f" and their {normals.views.replace('+', ' and ')}"
+    return f"{len(normals.fitted)} of {normals.found} images{views}"
 
 
 def _model_input(geometry: Geometry) -> str:

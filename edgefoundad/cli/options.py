@@ -19,6 +19,15 @@ def rate(text: str) -> float:
     return value
 
 
+def duration(text: str) -> float:
+    """A time in seconds, as `90s`, `15m` or `1h`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)\s*", str(text))
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not 1 <= seconds <= 7 * 24 * 3600:
+        raise typer.BadParameter(f"found {text!r}; expected a second or more, as 90s or 15m")
+    return seconds
+
+
 def size(text: str) -> tuple[int, int]:
     """A width and height in pixels, as `1280x720`.
 

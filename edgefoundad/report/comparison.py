@@ -88,7 +88,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
         *detector_facts(manifest),
         ("Promise of the threshold", promise(manifest.threshold)),
         ("Why this projector", manifest.projector.why),
-        ("Candidates tried", ", ".join(c.projector for c in candidates) or "none"),
+        ("Candidates tried", str(len(candidates)) if candidates else "none"),
         ("Graph", f"{graph.frame.frame}, {graph.channels}, {graph.precision}" if graph else "none"),
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.geometry import UNTILED, Geometry
-from edgefoundad.golden import Infer
 from edgefoundad.heatmap import Rgb
-from edgefoundad.manifest import Manifest
+from edgefoundad.manifest import Candidate, Manifest
 from edgefoundad.report import page
 from edgefoundad.report.chart import Series, score_chart
 from edgefoundad.report.evidence import count, heading, percent, times
@@ -38,6 +36,7 @@ class FitPictures:
         frames: uint8 [H, W, 3], RGB.
         differences: float32 [h, w], map cells.
         scores: image scores.
+        geometries: where each map lies over its frame.
         judged: by a detector whose fit they took part in ("fitted"), by one fitted on the others
             ("left-out"), or by the detector itself, whose fit they took no part in ("held-out").
     """
@@ -46,31 +45,8 @@ class FitPictures:
     frames: tuple[Rgb, ...]
     differences: tuple[NDArray[np.float32], ...]
     scores: tuple[float, ...]
+    geometries: tuple[Geometry, ...]
     judged: Literal["fitted", "left-out", "held-out"]
-
-    @classmethod
-    def of(
-        cls,
-        infer: Infer,
-        names: Sequence[str],
-        frames: Sequence[NDArray[np.uint8]],
-        judged: Literal["fitted", "held-out"],
-    ) -> FitPictures:
-        """Judge each frame with the detector.
-
-        Args:
-            infer: takes RGB frames.
-            names: file names.
-            frames: uint8 [H, W, 3], RGB, one for each name.
-            judged: whether they took part in the fit.
-        """
-        differences, scores = [], []
-        for frame in frames:
-            difference, score = infer(frame)
-            # Copied: a backend may reuse its output memory for the next frame.
-            differences.append(difference.copy())
-            scores.append(float(score))
-        return cls(tuple(names), tuple(frames), tuple(differences), tuple(scores), judged)
 
 
 def write_fit_report(
@@ -162,7 +138,7 @@ def _fitted(
     manifest: Manifest, pictures: FitPictures, i: int, widest: int
 ) -> list[tuple[Rgb, str]]:
     frame, name = shrunk(pictures.frames[i], widest), pictures.names[i]
-    heat = heated(frame, pictures.differences[i], manifest.threshold.map, manifest.geometry)
+    heat = heated(frame, pictures.differences[i], manifest.threshold.map, pictures.geometries[i])
     return [(frame, name), (heat, f"heat map of {name}")]
 
 
@@ -192,28 +168,53 @@ def _projector_section(manifest: Manifest) -> str:
     candidates = manifest.fit.candidates
     kind, why = manifest.projector.kind, manifest.projector.why
     # The sentence of an automatic choice names the projector itself.
-    sentence = why if why.startswith(f"{kind}:") else f"{kind}: {why}"
+    sentence = why if why.startswith(f"{kind},") else f"{kind}: {why}"
     body = [page.paragraph(f"{sentence}.")]
     if candidates:
+        chosen = _chosen(manifest)
+        ranked = sorted(candidates, key=lambda c: -c.merit)
         rows = [
             (
-                c.projector + (" (chosen)" if c.projector == kind else ""),
+                c.projector + (" (chosen)" if c == chosen else ""),
+                c.features,
+                c.background,
+                percent(c.top_fraction, "g"),
                 f"{c.detection:.3f}",
+                f"{c.margin:.3f}",
                 f"{c.localisation:.3f}",
-                f"{(c.detection + c.localisation) / 2:.3f}",
+                f"{c.merit:.3f}",
             )
-            for c in candidates
+            for c in ranked
         ]
-        body.append(page.table(("projector", "detection", "localisation", "mean"), rows))
+        heads = ("projector", "reads", "background", "score over")
+        figures = ("detection", "margin", "localisation", "merit")
+        body.append(page.table((*heads, *figures), rows))
         body.append(
             page.paragraph(
-                "AUROC on synthetic damage of these good parts, each left out of the fit in turn; "
-                "1 is perfect, 0.5 is guessing. They rank the projectors; real defects are another "
-                "matter.",
+                "On synthetic damage of these good parts, each left out of the fit in turn, of "
+                "kinds that no projector was trained on. Detection and localisation are AUROC: 1 "
+                "is perfect, 0.5 is guessing. The margin says how far damage lifts a score beyond "
+                "the spread of good parts, from 0 to 1. Merit is the mean of the three. They rank "
+                "the candidates; real defects are another matter.",
                 "quiet",
             )
         )
+    if manifest.fit.left_out:
+        left = "; ".join(manifest.fit.left_out)
+        body.append(page.paragraph(f"Not compared, for lack of time: {left}.", "quiet"))
     return page.section("How the projector was chosen", *body)
+
+
+def _chosen(manifest: Manifest) -> Candidate | None:
+    """The candidate that the detector is."""
+    for candidate in manifest.fit.candidates:
+        if (
+            manifest.projector.why.startswith(f"{candidate.projector}, {candidate.features}")
+            and candidate.background == manifest.score.background
+            and candidate.top_fraction == manifest.score.top_fraction
+        ):
+            return candidate
+    return None
 
 
 def detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
@@ -223,10 +224,9 @@ def detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _encoder_facts(manifest: Manifest) -> list[tuple[str, str]]:
     encoder, weights = manifest.encoder, manifest.encoder.weights
-    block = "none (convolutional)" if encoder.block is None else f"{encoder.block}, counted from 0"
     return [
         ("Encoder", f"{encoder.name} ({encoder.model})"),
-        ("Block", block),
+        ("Reads", f"{encoder.features}; blocks or stages counted from 0"),
         ("Patch", f"{encoder.patch} × {encoder.patch} px, {encoder.dimension} channels"),
         ("Weights", f"{weights.file} ({weights.source})"),
         ("Weights, sha256", f"{weights.sha256[:16]}…"),
@@ -247,6 +247,7 @@ def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("Patch grid", str(geometry.grid)),
         ("Difference map", f"{geometry.map} cells"),
         ("Image score", f"mean of the largest {top} of the patch differences"),
+        ("Background", manifest.score.background),
         ("Threshold of the score", f"{manifest.threshold.score:.6g}"),
         ("Threshold of the map", f"{manifest.threshold.map:.6g}"),
     ]
@@ -272,6 +273,9 @@ def _fit_facts(manifest: Manifest) -> list[tuple[str, str]]:
     fit, normals = manifest.fit, manifest.normals
     return [
         ("Shots", f"{len(normals.fitted)} of {normals.found} images found"),
+        ("Views fitted beside them", normals.views),
+        *([("Categories", ", ".join(normals.categories))] if normals.categories else []),
+        ("Outliers", ", ".join(normals.outliers) or "none"),
         ("Seed", str(fit.seed)),
         ("Time of the fit", f"{fit.seconds:.1f} s on {fit.device}"),
         ("Made with", f"edgefoundad {manifest.edgefoundad}"),

@@ -48,7 +48,7 @@ class Gate(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """The weight of every patch."""
         part = torch.sigmoid(STEEPNESS * (embeddings @ self.direction + self.offset))
-        grid = part.unflatten(1, (1, self.grid.height, self.grid.width))
+        grid = part.reshape(len(part), 1, self.grid.height, self.grid.width)
         return F.max_pool2d(grid, 2 * REACH + 1, stride=1, padding=REACH).flatten(1)
 
     def for_grid(self, grid: Size) -> Gate:

@@ -38,8 +38,8 @@ class BlendProjector(Projector):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """The mean of both differences, each over what normals show."""
-        outside = self.subspace(embeddings) * self.units[0]
-        distance = self.memory(embeddings) * self.units[1]
+        outside: Tensor = self.subspace(embeddings) * self.units[0]
+        distance: Tensor = self.memory(embeddings) * self.units[1]
         return (outside + distance) / 2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from edgefoundad.decision import conformal_threshold, needed_for
 from edgefoundad.manifest import Calibration, Threshold, hash_scores
-from edgefoundad.training.detector import Head, Scoring
-from edgefoundad.training.projector import Projector
+from edgefoundad.training.detector import Head
+from edgefoundad.training.fitter import Fitter
+from edgefoundad.training.material import Normal, fit_background, head_for
+from edgefoundad.training.recipe import Recipe
 
 FEWEST_HELD_OUT = 8
 """With fewer normals left out than this, leaving each fitted one out in turn says more."""
@@ -23,14 +25,11 @@ FEWEST_HELD_OUT = 8
 TAIL = 0.05
 """Provisional thresholds only: how much higher, as a share of the score, lies the score that e
 times fewer normals exceed. An estimate, from the rendered parts and two real data sets
-(benchmarks/few_shot.py); a line's own figure comes with its calibration."""
+(benchmarks/accuracy.py); a line's own figure comes with its calibration."""
 
 ONE_SHOT_MARGIN = 1.5
 """How far beyond the worst view of a single normal another normal part is expected to score. With
 one image nothing about the spread between parts is known; this is a guess, and said to be one."""
-
-FitProjector = Callable[[Tensor, Tensor | None], Projector]
-"""Normals' embeddings [n, N, C], and those of their damaged copies [n, m, N, C], to a projector."""
 
 
 @dataclass(frozen=True)
@@ -41,44 +40,39 @@ class Judgement:
     difference: NDArray[np.float32]
 
 
-def judge(projector: Projector, scoring: Scoring, embeddings: Tensor) -> list[Judgement]:
-    """Judge embeddings [n, T * N, C], one image at a time."""
-    head, judged = Head(projector, scoring), []
+def judge(head: Head, embeddings: Tensor) -> Judgement:
+    """Judge the embeddings of one frame, float32 [T * N, C]."""
     with torch.inference_mode():
-        for embedding in embeddings:
-            difference, score = head(embedding[None])
-            judged.append(Judgement(float(score), difference[0].cpu().numpy()))
-    return judged
+        difference, score = head(embeddings[None])
+    return Judgement(float(score), difference[0].cpu().numpy())
 
 
-def left_out(
-    fit_projector: FitProjector,
-    scoring: Scoring,
-    views: Tensor,
-    damaged: Tensor | None,
-) -> list[Judgement]:
-    """Leave each normal out in turn and score it with a projector fitted on the others.
+def left_out(fitter: Fitter, recipe: Recipe, normals: Sequence[Normal]) -> list[Judgement]:
+    """Leave each normal out in turn and score it with a detector fitted on the others.
 
     Args:
-        fit_projector: fits the kind of projector that was chosen.
-        scoring: differences to maps and scores.
-        views: embeddings [n, 1 + v, N, C]; the image itself first. Only a single image needs its
-            views: they are then scored in its place.
-        damaged: embeddings of damaged copies [n, m, N, C], where the projector trains on them.
+        fitter: fits the kind of projector that was chosen.
+        recipe: how differences become maps and scores.
+        normals: a single one needs its mild views: they are then scored in its place.
 
     Returns:
-        one for each normal; for a single image, one for each of its views.
+        one for each normal, in order; for a single one, one for each of its views.
     """
-    n = len(views)
-    if n == 1:
-        return judge(fit_projector(views[:, 0], damaged), scoring, views[0, 1:])
-    judged: list[Judgement] = []
-    # Beyond eight, groups: the projectors fitted are what costs.
-    for fold in np.array_split(np.arange(n), min(n, 8)):
-        others = [i for i in range(n) if i not in fold]
-        projector = fit_projector(views[others, 0], None if damaged is None else damaged[others])
-        judged += judge(projector, scoring, views[fold, 0])
-    return judged
+    features = recipe.features
+    if len(normals) == 1:
+        (alone,) = normals
+        assert alone.mild is not None
+        gate = fit_background(normals, features) if recipe.suppressed else None
+        head = head_for(recipe, fitter.fit(normals, features), gate, alone.camera)
+        return [judge(head, alone.camera.read(view, features)) for view in alone.mild]
+    judged: dict[int, Judgement] = {}
+    for indices, projector in fitter.left_out(normals, features):
+        others = [normal for i, normal in enumerate(normals) if i not in indices]
+        gate = fit_background(others, features) if recipe.suppressed else None
+        for i in indices:
+            head = head_for(recipe, projector, gate, normals[i].camera)
+            judged[i] = judge(head, normals[i].embeddings(features))
+    return [judged[i] for i in range(len(normals))]
 
 
 def threshold(

@@ -57,7 +57,8 @@ class Fusion(nn.Module):
         side = self.features.neighbourhood
         if side == 1:
             return fused
-        grid = fused.transpose(1, 2).unflatten(2, (self.grid.height, self.grid.width))
+        grid = fused.transpose(1, 2)
+        grid = grid.reshape(*grid.shape[:2], self.grid.height, self.grid.width)
         grid = F.avg_pool2d(grid, side, stride=1, padding=side // 2, count_include_pad=False)
         return grid.flatten(2).transpose(1, 2)
 
@@ -79,10 +80,10 @@ def derive(
     Returns:
         float32 [..., T * N, C].
     """
-    parts = dict(zip(have.levels, kept.split(list(channels), dim=-1), strict=True))
+    parts = dict(zip(have.levels, torch.split(kept, list(channels), dim=-1), strict=True))
     tiles = [
         parts[level].reshape(-1, grid.width * grid.height, parts[level].shape[-1])
         for level in want.levels
     ]
-    fused = Fusion(want, grid)(tiles)
+    fused: Tensor = Fusion(want, grid)(tiles)
     return fused.reshape(*kept.shape[:-1], fused.shape[-1])

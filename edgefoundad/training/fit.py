@@ -1,4 +1,4 @@
-"""Fit a detector on a folder of good parts and write it as a bundle."""
+"""Fit a detector on folders of good parts and write it as a bundle."""
 
 from __future__ import annotations
 
@@ -7,95 +7,63 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import Literal
 
 import edgefoundad
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
 from edgefoundad.decision import needed_for
-from edgefoundad.geometry import UNTILED, Box, Geometry, Size
-from edgefoundad.images import is_grey, list_images, read_image
+from edgefoundad.images import is_grey, read_image
 from edgefoundad.manifest import (
-    Candidate,
     EncoderRecord,
     FitRecord,
     Manifest,
     NormalsRecord,
+    ProjectorKind,
     ScoreRule,
     Threshold,
 )
 from edgefoundad.report import FitPictures, write_fit_report
-from edgefoundad.training import calibration, catalogue, select, synthesis
+from edgefoundad.training import calibration, catalogue
 from edgefoundad.training import weights as weights_files
-from edgefoundad.training.detector import (
-    TOP_FRACTION,
-    Detector,
-    Embedder,
-    Scoring,
-    choose_device,
-)
-from edgefoundad.training.embedding import Progress, embed
+from edgefoundad.training.background import Gate
+from edgefoundad.training.detector import SMOOTHING, Detector, Embedder, choose_device
 from edgefoundad.training.encoder import build_encoder
-from edgefoundad.training.foundad import fit_foundad
+from edgefoundad.training.fitter import ClosedForm, Fitter, Trained
+from edgefoundad.training.flops import vit_flops
+from edgefoundad.training.foundad import RECIPES
 from edgefoundad.training.frames import golden_frames
-from edgefoundad.training.memory import fit_memory
-from edgefoundad.training.normals import draw, mixed_sizes, read_alike
+from edgefoundad.training.gather import build_cameras, embed_normals, read_categories
+from edgefoundad.training.material import Camera, Frame, Normal, fit_background, head_for
+from edgefoundad.training.normals import mixed_sizes
+from edgefoundad.training.outliers import find_outliers
+from edgefoundad.training.pose import kept_views, needed_views
+from edgefoundad.training.progress import Progress
 from edgefoundad.training.projector import Projector
-from edgefoundad.training.region import damage_within, views_within
-from edgefoundad.training.subspace import fit_subspace
+from edgefoundad.training.recipe import Recipe, default_features, feature_candidates
+from edgefoundad.training.select import Choice, choose
+from edgefoundad.training.settings import FitSettings
+from edgefoundad.training.trials import (
+    MOST_COMPARED,
+    compare_trials,
+    mark_foreground,
+    training_copies,
+)
 
-MOST_VIEWED = 12
-"""With more shots than this the parts themselves show how they vary, and no views are made."""
+CLOSED_FORMS: tuple[ProjectorKind, ...] = ("subspace", "memory", "blend")
+"""What `auto` compares whatever the budget, the cheaper graph first."""
 
-DAMAGED_COPIES = 4
+COMPARING = 0.75
+"""Share of the budget by which comparing ends: what was chosen is still to be fitted and judged."""
 
-Frame = NDArray[np.uint8]
+FOUNDAD_SECONDS = 300.0
+"""What must be left of the budget for `auto` to try the foundad projector."""
 
-
-@dataclass(frozen=True)
-class FitSettings:
-    """What a person can choose.
-
-    Attributes:
-        encoder: a name of the catalogue, with an optional `@block`.
-        weights: a checkpoint to use instead of the one of record.
-        projector: "auto", "subspace", "memory" or "foundad".
-        false_alarms: rate of good parts that may be called anomalous.
-        shots: normals to fit on; the tool's own split where None.
-        size: the shorter side of the model's input, which is one tile, pixels.
-        seed: of the draw of the shots and of everything random.
-        device: "auto", "cpu" or "cuda".
-        tiles: columns and rows of tiles, so that small defects are seen in large frames.
-        roi: the region of interest, frame pixels; the whole frame where None.
-    """
-
-    encoder: str = catalogue.DEFAULT
-    weights: Path | None = None
-    projector: str = "auto"
-    false_alarms: float = 0.01
-    shots: int | None = None
-    size: int = 448
-    seed: int = 0
-    device: str = "auto"
-    tiles: Size = UNTILED
-    roi: Box | None = None
-
-
-@dataclass(frozen=True)
-class _Material:
-    """The normals as images and as embeddings."""
-
-    paths: list[Path]
-    frames: list[Frame]
-    views: Tensor
-    rest: list[Path]
+__all__ = ["FitSettings", "fit"]
 
 
 def fit(
-    folder: Path,
+    folders: Path | Sequence[Path],
     output: Path,
     settings: FitSettings,
     *,
@@ -105,7 +73,8 @@ def fit(
     """Fit a detector and write its bundle.
 
     Args:
-        folder: images of good parts, all of one size.
+        folders: images of good parts; several folders are categories that one detector knows.
+            Within a folder all are of one size.
         output: the bundle's folder.
         settings: see `FitSettings`.
         force: replace an existing bundle.
@@ -114,216 +83,307 @@ def fit(
     Raises:
         InputError: something handed in cannot be used; nothing is written then.
     """
-    began = time.monotonic()
+    folders = [folders] if isinstance(folders, Path) else list(folders)
     contract.refuse_existing(output, force=force)
     contract.refuse_unwritable(output)
-    paths = list_images(folder)
-    entry, block = catalogue.find(settings.encoder)
-    device = choose_device(settings.device)
-    chosen, rest = draw(
-        paths, shots=settings.shots, false_alarms=settings.false_alarms, seed=settings.seed
-    )
-    frames = read_alike(chosen, folder)
-    height, width = frames[0].shape[:2]
-    geometry = Geometry.plan(
-        Size(width, height),
-        short_side=settings.size,
-        patch=entry.patch,
-        roi=settings.roi,
-        tiles=settings.tiles,
-    )
-
-    progress("loading the encoder", 0, 1)
-    weights = weights_files.find(entry, settings.weights)
-    encoder = build_encoder(entry, block=block, size=geometry.tile, weights=weights)
-    embedder = Embedder(encoder, geometry).to(device)
-    scoring = Scoring(geometry).to(device)
-    progress("loading the encoder", 1, 1)
-
-    # Views stand in for normals that are not there: to compare candidates on, and where a single
-    # image leaves nothing to leave out.
-    with_views = settings.projector == "auto" and len(frames) <= MOST_VIEWED
-    viewed = [
-        [f, *(views_within(f, geometry.seen) if with_views or len(frames) == 1 else [])]
-        for f in frames
-    ]
-    material = _Material(
-        chosen, frames, embed(embedder, viewed, "embedding normals", progress), rest
-    )
-
-    candidates: list[Candidate] = []
-    kind, why = settings.projector, "asked for"
-    if kind == "auto":
-        candidates = _compare(material, embedder, scoring, geometry, settings.seed, progress)
-        best, why = select.choose(candidates)
-        kind = best.projector
-
-    fit_projector = _projector_fitter(kind, settings.seed, progress)
-    damaged = None
-    if kind == "foundad":
-        copies = _damaged(
-            frames, {"cut_paste": synthesis.cut_paste}, DAMAGED_COPIES, settings.seed, geometry
-        )
-        damaged = embed(
-            embedder, [[f for f, _ in row] for row in copies], "embedding damaged copies", progress
-        )
-    projector = fit_projector(material.views[:, 0], damaged)
-    detector = Detector(embedder, projector, scoring).eval()
-    pictures = None
-    if rest and len(rest) >= min(calibration.FEWEST_HELD_OUT, needed_for(settings.false_alarms)):
-        pictures = FitPictures.of(detector.infer, [p.name for p in chosen], frames, "fitted")
-        threshold, unusual = _held_out(detector, material, settings.false_alarms, progress)
-    else:
-        threshold, unusual = _left_out(
-            detector, fit_projector, material, damaged, settings.false_alarms, progress
-        )
-
-    manifest = Manifest(
-        name=Path(output).name,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        edgefoundad=edgefoundad.__version__,
-        encoder=EncoderRecord(
-            name=entry.name,
-            model=entry.model,
-            block=block,
-            dimension=encoder.dimension,
-            patch=encoder.patch,
-            weights=weights.record(),
-        ),
-        projector=projector.record(why),
-        geometry=geometry,
-        score=ScoreRule(top_fraction=TOP_FRACTION),
-        threshold=threshold,
-        normals=NormalsRecord(
-            found=len(paths),
-            fitted=[path.name for path in chosen],
-            calibrated=len(rest) if pictures else 0,
-            colour=not all(is_grey(frame) for frame in frames),
-        ),
-        fit=FitRecord(
-            seed=settings.seed,
-            seconds=round(time.monotonic() - began, 2),
-            device=str(device),
-            candidates=candidates,
-        ),
-    )
+    job = _Job(folders, settings, progress)
+    manifest, projector, gate, pictures, unusual = job.run(Path(output).name)
     with contract.writing(output, force=force) as staging:
         projector.save(staging / contract.PROJECTOR)
-        golden = golden_frames(frames, settings.seed, seen=geometry.seen)
-        golden.save(staging / contract.FRAMES)
-        write_fit_report(staging / contract.REPORT, manifest, pictures or unusual, unusual)
+        if gate is not None:
+            gate.save(staging / contract.BACKGROUND)
+        frames = job.categories[0].frames
+        seen = manifest.geometry.seen
+        golden_frames(frames, settings.seed, seen=seen).save(staging / contract.FRAMES)
+        write_fit_report(staging / contract.REPORT, manifest, pictures, unusual)
         contract.seal(staging, manifest)
     return Bundle.open(output)
 
 
-def _damaged(
-    frames: Sequence[Frame],
-    families: dict[str, synthesis.Damage],
-    each: int,
-    seed: int,
-    geometry: Geometry,
-) -> list[list[tuple[Frame, NDArray[np.bool_]]]]:
-    rng = np.random.default_rng([seed, 1])
-    return [
-        [
-            damage_within(damage, geometry.seen)(frame, rng)
-            for damage in families.values()
-            for _ in range(each)
+@dataclass(frozen=True)
+class _Scored:
+    """A threshold with the pictures that the report shows."""
+
+    threshold: Threshold
+    fitted: FitPictures
+    unusual: FitPictures
+
+
+class _Job:
+    """One fit, step by step."""
+
+    def __init__(self, folders: Sequence[Path], settings: FitSettings, progress: Progress) -> None:
+        self.began = time.monotonic()
+        self.settings, self.progress = settings, progress
+        self.entry, self.block = catalogue.find(settings.encoder)
+        self.device = choose_device(settings.device)
+        self.features = default_features(self.entry, self.block)
+        self.categories = read_categories(folders, settings, patch=self.entry.patch)
+
+    def run(self, name: str) -> tuple[Manifest, Projector, Gate | None, FitPictures, FitPictures]:
+        """Everything but writing."""
+        settings = self.settings
+        self.progress("loading the encoder", 0, 1)
+        self.weights = weights_files.find(self.entry, settings.weights)
+        self.cameras = build_cameras(
+            self.categories,
+            self.entry,
+            self.block,
+            self.weights,
+            self.device,
+            compares=settings.projector == "auto",
+            features=self.features,
+        )
+        self.progress("loading the encoder", 1, 1)
+        normals = embed_normals(self.categories, self.cameras, settings, self.progress)
+        normals, outliers = self._without_outliers(normals)
+        views = settings.views
+        if views == "auto":
+            turned = normals[0].turned is not None
+            views = needed_views(normals, self.features) if turned else "none"
+        for normal in normals:
+            used = None if normal.turned is None else normal.turned[kept_views(views)]
+            normal.turned = used if used is not None and len(used) else None
+        mark_foreground(normals, self.features)
+
+        fitter, choice = self._choose(normals)
+        recipe = choice.recipe
+        projector = fitter.fit(normals, recipe.features)
+        gate = fit_background(normals, recipe.features) if recipe.suppressed else None
+        detectors = self._detectors(recipe, projector, gate)
+        scored = self._threshold(detectors, fitter, recipe, normals)
+        held_out = scored.threshold.calibration.rule in ("conformal", "held-out")
+        rest = sum(len(category.rest) for category in self.categories)
+        encoder = detectors[0].embedder.encoder
+        features = recipe.features
+        manifest = Manifest(
+            name=name,
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            edgefoundad=edgefoundad.__version__,
+            encoder=EncoderRecord(
+                name=self.entry.name,
+                model=self.entry.model,
+                levels=features.levels,
+                fusion=features.fusion,
+                neighbourhood=features.neighbourhood,
+                dimension=encoder.dimension,
+                patch=encoder.patch,
+                weights=self.weights.record(),
+            ),
+            projector=projector.record(choice.why),
+            geometry=self.categories[0].geometry,
+            other_frames=list(
+                dict.fromkeys(
+                    c.geometry for c in self.categories if c.geometry != self.categories[0].geometry
+                )
+            ),
+            score=ScoreRule(
+                top_fraction=recipe.top_fraction,
+                smoothing=SMOOTHING,
+                background="suppressed" if gate is not None else "kept",
+            ),
+            threshold=scored.threshold,
+            normals=NormalsRecord(
+                found=sum(category.found for category in self.categories),
+                fitted=[self._name(normal) for normal in normals],
+                calibrated=rest if held_out else 0,
+                colour=not all(is_grey(normal.frame) for normal in normals),
+                outliers=outliers,
+                views=views,
+                categories=self._category_names(),
+            ),
+            fit=FitRecord(
+                seed=settings.seed,
+                seconds=round(time.monotonic() - self.began, 2),
+                device=str(self.device),
+                candidates=choice.candidates,
+                left_out=choice.left_out,
+            ),
+        )
+        return manifest, projector, gate, scored.fitted, scored.unusual
+
+    def _category_names(self) -> list[str]:
+        return [str(c.folder) for c in self.categories] if len(self.categories) > 1 else []
+
+    def _name(self, normal: Normal) -> str:
+        if len(self.categories) == 1:
+            return normal.path.name
+        return f"{self.categories[normal.category].folder.name}/{normal.path.name}"
+
+    def _without_outliers(self, normals: list[Normal]) -> tuple[list[Normal], list[str]]:
+        """Name the normals that differ from all others of their category; drop them if asked."""
+        found: list[int] = []
+        plain = ClosedForm("memory", self.settings.seed)
+        for category in range(len(self.categories)):
+            own = [i for i, normal in enumerate(normals) if normal.category == category]
+            bare = [
+                Normal(n.path, n.frame, n.category, n.camera, n.own)
+                for n in (normals[i] for i in own)
+            ]
+            if len(bare) < 2:
+                continue
+            scores = [0.0] * len(bare)
+            recipe = Recipe(self.features, "memory")
+            for indices, projector in plain.left_out(bare, self.features):
+                for i in indices:
+                    head = head_for(recipe, projector, None, bare[i].camera)
+                    judged = calibration.judge(head, bare[i].embeddings(self.features))
+                    scores[i] = judged.score
+            found += [own[i] for i in find_outliers(scores)]
+        names = [self._name(normals[i]) for i in found]
+        if not self.settings.drop_outliers:
+            return normals, names
+        return [normal for i, normal in enumerate(normals) if i not in found], names
+
+    def _choose(self, normals: list[Normal]) -> tuple[Fitter, Choice]:
+        settings = self.settings
+        if settings.projector == "foundad":
+            choice = Choice(Recipe(self.features, "foundad"), "asked for", [], [])
+            return self._trained(normals), choice
+        if settings.projector != "auto":
+            fitter = ClosedForm(settings.projector, settings.seed)
+            return fitter, Choice(Recipe(self.features, settings.projector), "asked for", [], [])
+        fitters: dict[str, Fitter] = {
+            kind: ClosedForm(kind, settings.seed) for kind in CLOSED_FORMS
+        }
+        compared = normals[:MOST_COMPARED]
+        trials = compare_trials(compared, settings.seed, self.progress)
+        deadline = self.began + COMPARING * settings.budget
+        choice = choose(
+            compared,
+            trials,
+            features=feature_candidates(self.entry, self.block),
+            fitters=list(fitters.values()),
+            deadline=deadline,
+            progress=lambda done, total: self.progress("comparing candidates", done, total),
+        )
+        if deadline - time.monotonic() < FOUNDAD_SECONDS:
+            words = f"foundad (needs --budget {_minutes(FOUNDAD_SECONDS / COMPARING)} or more)"
+            return fitters[choice.recipe.projector], Choice(
+                choice.recipe, choice.why, choice.candidates, [*choice.left_out, words]
+            )
+        fitters["foundad"] = self._trained(normals, deadline=deadline)
+        choice = choice.against(compared, trials, fitters["foundad"])
+        return fitters[choice.recipe.projector], choice
+
+    def _trained(self, normals: list[Normal], *, deadline: float | None = None) -> Trained:
+        dimension = self.cameras[0].channels[0]
+        flops = None
+        if self.entry.blocks:
+            flops = lambda level: vit_flops(dimension, level + 1, patch=self.entry.patch)  # noqa: E731
+        trained = Trained(
+            self.settings.seed,
+            RECIPES[self.settings.recipe],
+            training_copies(normals, self.settings.seed, self.progress),
+            flops,
+            lambda done, total: self.progress("training the projector", done, total),
+        )
+        if deadline is not None:
+            trained.deadline = deadline
+        return trained
+
+    def _detectors(self, recipe: Recipe, projector: Projector, gate: Gate | None) -> list[Detector]:
+        """The detector for each category's frames; one where they are alike."""
+        built: dict[Camera, Detector] = {}
+        for camera in self.cameras:
+            if camera not in built:
+                encoder = build_encoder(
+                    self.entry,
+                    features=recipe.features,
+                    size=camera.geometry.tile,
+                    weights=self.weights,
+                )
+                embedder = Embedder(encoder, camera.geometry).to(self.device)
+                head = head_for(recipe, projector, gate, camera)
+                built[camera] = Detector(embedder, head).eval()
+        return [built[camera] for camera in self.cameras]
+
+    def _threshold(
+        self,
+        detectors: Sequence[Detector],
+        fitter: Fitter,
+        recipe: Recipe,
+        normals: Sequence[Normal],
+    ) -> _Scored:
+        rate = self.settings.false_alarms
+        rest = sum(len(category.rest) for category in self.categories)
+        if rest and rest >= min(calibration.FEWEST_HELD_OUT, needed_for(rate)):
+            names = [self._name(normal) for normal in normals]
+            fitted = self._pictures(detectors, [(n.category, n.frame) for n in normals], names)
+            threshold, unusual = self._held_out(detectors)
+            return _Scored(threshold, fitted, unusual)
+        self.progress("leaving normals out in turn", 0, 1)
+        judged = calibration.left_out(fitter, recipe, normals)
+        self.progress("leaving normals out in turn", 1, 1)
+        names = [self._name(normal) for normal in normals]
+        if len(normals) == 1:
+            threshold = calibration.threshold(judged, parts=1, rule="views", false_alarms=rate)
+            fitted = self._pictures(detectors, [(0, normals[0].frame)], names)
+            return _Scored(threshold, fitted, fitted)
+        threshold = calibration.threshold(
+            judged, parts=len(normals), rule="leave-one-out", false_alarms=rate
+        )
+        pictures = FitPictures(
+            tuple(names),
+            tuple(normal.frame for normal in normals),
+            tuple(one.difference for one in judged),
+            tuple(one.score for one in judged),
+            tuple(normal.camera.geometry for normal in normals),
+            "left-out",
+        )
+        return _Scored(threshold, pictures, pictures)
+
+    def _held_out(self, detectors: Sequence[Detector]) -> tuple[Threshold, FitPictures]:
+        """The threshold from normals left out of the fit, and the most unusual of them."""
+        judged: list[calibration.Judgement] = []
+        worst: list[tuple[float, str, int]] = []
+        paths = [
+            (index, path)
+            for index, category in enumerate(self.categories)
+            for path in category.rest
         ]
-        for frame in frames
-    ]
+        kept: dict[int, tuple[int, Frame]] = {}
+        for done, (index, path) in enumerate(paths, start=1):
+            frame = read_image(path)
+            category = self.categories[index]
+            if frame.shape != category.frames[0].shape:
+                raise mixed_sizes([*category.frames, frame], path.parent)
+            difference, score = detectors[index].infer(frame)
+            judged.append(calibration.Judgement(score, difference))
+            # Only a few frames are kept: a folder of normals can be larger than the memory.
+            kept[done] = (index, frame)
+            worst = sorted([*worst, (score, path.name, done)], key=lambda item: -item[0])[:4]
+            kept = {key: kept[key] for _, _, key in worst}
+            self.progress("scoring normals left out", done, len(paths))
+        threshold = calibration.threshold(
+            judged,
+            parts=len(judged),
+            rule="held-out",
+            false_alarms=self.settings.false_alarms,
+        )
+        frames = [kept[key] for _, _, key in worst]
+        names = [name for _, name, _ in worst]
+        return threshold, self._pictures(detectors, frames, names, judged="held-out")
 
-
-def _compare(
-    material: _Material,
-    embedder: Embedder,
-    scoring: Scoring,
-    geometry: Geometry,
-    seed: int,
-    progress: Progress,
-) -> list[Candidate]:
-    # Eight left-out normals rank the candidates as well as thirty would, in a quarter of the time.
-    frames, normals = material.frames[:8], material.views[:8]
-    each = max(1, 8 // len(frames))
-    copies = _damaged(frames, synthesis.SELECTION, each, seed, geometry)
-    embedded = embed(
-        embedder, [[f for f, _ in row] for row in copies], "embedding synthetic defects", progress
-    )
-    masks = np.stack([[select.patch_mask(mask, geometry) for _, mask in row] for row in copies])
-    fits = {
-        "subspace": lambda embeddings: fit_subspace(embeddings),
-        "memory": lambda embeddings: fit_memory(embeddings, seed=seed),
-    }
-    return select.compare(fits, scoring, select.Trial(normals, embedded, masks))
-
-
-def _projector_fitter(kind: str, seed: int, progress: Progress) -> calibration.FitProjector:
-    def fit_projector(normals: Tensor, damaged: Tensor | None) -> Projector:
-        if kind == "subspace":
-            return fit_subspace(normals.flatten(0, 1))
-        if kind == "memory":
-            return fit_memory(normals.flatten(0, 1), seed=seed)
-        if damaged is None:
-            raise ValueError("the foundad projector trains on damaged copies")
-        return fit_foundad(
-            normals,
-            damaged,
-            seed=seed,
-            progress=lambda done, total: progress("training the projector", done, total),
+    def _pictures(
+        self,
+        detectors: Sequence[Detector],
+        frames: Sequence[tuple[int, Frame]],
+        names: Sequence[str],
+        *,
+        judged: Literal["fitted", "held-out"] = "fitted",
+    ) -> FitPictures:
+        """Judge frames, each with its category's detector."""
+        results = [detectors[index].infer(frame) for index, frame in frames]
+        return FitPictures(
+            tuple(names),
+            tuple(frame for _, frame in frames),
+            tuple(difference for difference, _ in results),
+            tuple(score for _, score in results),
+            tuple(self.categories[index].geometry for index, _ in frames),
+            judged,
         )
 
-    return fit_projector
 
-
-def _held_out(
-    detector: Detector,
-    material: _Material,
-    false_alarms: float,
-    progress: Progress,
-) -> tuple[Threshold, FitPictures]:
-    """The threshold from normals left out of the fit, and the most unusual of them."""
-    shape = material.frames[0].shape
-    judged: list[calibration.Judgement] = []
-    worst: list[tuple[float, str, Frame]] = []
-    for done, path in enumerate(material.rest, start=1):
-        frame = read_image(path)
-        if frame.shape != shape:
-            raise mixed_sizes([*material.frames, frame], path.parent)
-        difference, score = detector.infer(frame)
-        judged.append(calibration.Judgement(score, difference))
-        # Only a few frames are kept: a folder of normals can be larger than the memory.
-        worst = sorted([*worst, (score, path.name, frame)], key=lambda item: -item[0])[:4]
-        progress("scoring normals left out", done, len(material.rest))
-    threshold = calibration.threshold(
-        judged, parts=len(judged), rule="held-out", false_alarms=false_alarms
-    )
-    names, frames = [name for _, name, _ in worst], [frame for _, _, frame in worst]
-    return threshold, FitPictures.of(detector.infer, names, frames, "held-out")
-
-
-def _left_out(
-    detector: Detector,
-    fit_projector: calibration.FitProjector,
-    material: _Material,
-    damaged: Tensor | None,
-    false_alarms: float,
-    progress: Progress,
-) -> tuple[Threshold, FitPictures]:
-    """The threshold from the few normals of the fit themselves, and how each was judged."""
-    progress("leaving normals out in turn", 0, 1)
-    judged = calibration.left_out(fit_projector, detector.scoring, material.views, damaged)
-    progress("leaving normals out in turn", 1, 1)
-    names, frames = [path.name for path in material.paths], material.frames
-    if len(frames) == 1:
-        threshold = calibration.threshold(judged, parts=1, rule="views", false_alarms=false_alarms)
-        return threshold, FitPictures.of(detector.infer, names, frames, "fitted")
-    threshold = calibration.threshold(
-        judged, parts=len(frames), rule="leave-one-out", false_alarms=false_alarms
-    )
-    return threshold, FitPictures(
-        tuple(names),
-        tuple(frames),
-        tuple(one.difference for one in judged),
-        tuple(one.score for one in judged),
-        "left-out",
-    )
+def _minutes(seconds: float) -> str:
+    return f"{-(-seconds // 60):.0f}m"

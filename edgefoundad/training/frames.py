@@ -14,6 +14,7 @@ from edgefoundad.errors import InputError
 from edgefoundad.geometry import Box, Size
 from edgefoundad.training import synthesis
 from edgefoundad.training.region import altered_within, damage_within, views_within
+from edgefoundad.training.views import views
 
 Frame = NDArray[np.uint8]
 
@@ -72,8 +73,8 @@ def golden_frames(normals: Sequence[Frame], seed: int, *, seen: Box) -> SourceFr
     frames = [
         # Views, not the fitted images themselves: those can lie at a distance of exactly zero,
         # where a relative error means nothing.
-        views_within(first, seen)[0],
-        views_within(second, seen)[1],
+        views_within(views, first, seen)[0],
+        views_within(views, second, seen)[1],
         texture(first, rng)[0],
         scratch(stain(second, rng)[0], rng)[0],
         altered_within(_asymmetric, first, seen),

@@ -83,7 +83,7 @@ class Normal:
         return self.camera.read(self.own, features)
 
     def views(self, features: Features) -> Tensor:
-        """A candidate's embeddings of the turned views, [v * T * N, C]; none where there are none."""
+        """A candidate's embeddings of the turned views, [v * T * N, C], of which v may be 0."""
         if self.turned is None:
             return self.embeddings(features)[:0]
         return self.camera.read(self.turned, features).flatten(0, 1)
@@ -123,8 +123,7 @@ def fit_closed(
     """
     own = [normal.embeddings(features) for normal in normals]
     full = [
-        torch.cat([mine, normal.views(features)])
-        for mine, normal in zip(own, normals, strict=True)
+        torch.cat([mine, normal.views(features)]) for mine, normal in zip(own, normals, strict=True)
     ]
     spanned = full if len(normals) == 1 else own
     if kind == "subspace":
@@ -146,9 +145,7 @@ def fit_background(normals: Sequence[Normal], features: Features) -> Gate | None
     return fit_gate(patches[None], part[None], normals[0].camera.geometry.tile_grid)
 
 
-def head_for(
-    recipe: Recipe, projector: Projector, gate: Gate | None, camera: Camera
-) -> Head:
+def head_for(recipe: Recipe, projector: Projector, gate: Gate | None, camera: Camera) -> Head:
     """Projector and scoring for frames of one size."""
     scoring = Scoring(camera.geometry, top_fraction=recipe.top_fraction)
     if gate is not None and gate.grid != camera.geometry.tile_grid:

@@ -14,9 +14,7 @@ from edgefoundad.training.synthesis import Damage
 Frame = NDArray[np.uint8]
 
 
-def views_within(
-    make: Callable[[Frame], list[Frame]], frame: Frame, box: Box
-) -> list[Frame]:
+def views_within(make: Callable[[Frame], list[Frame]], frame: Frame, box: Box) -> list[Frame]:
     """Whole frames whose box alone shows another view, measured by the box."""
     return [_replaced(frame, part, box) for part in make(np.ascontiguousarray(frame[box.slices]))]
 

@@ -85,6 +85,17 @@ class Choice:
     candidates: list[Candidate]
     left_out: list[str]
 
+    def against(self, normals: Sequence[Normal], trials: Sequence[Trial], fitter: Fitter) -> Choice:
+        """Hold one more kind of projector, dearer than the others, against what was chosen."""
+        now = next(c for c in self.candidates if _is(c, self.recipe))
+        rival = Recipe(self.recipe.features, fitter.kind)
+        pairs = _try(rival, normals, trials, fitter)
+        best, _ = _best([(self.recipe, now), *pairs])
+        compared = [(self.recipe, now), *pairs]
+        candidates = [*self.candidates, *(candidate for _, candidate in pairs)]
+        why = self.why if best == self.recipe else _why(best, compared)
+        return Choice(best, why, candidates, self.left_out)
+
 
 def choose(
     normals: Sequence[Normal],
@@ -97,8 +108,8 @@ def choose(
 ) -> Choice:
     """Compare candidates on normals that they were not fitted on.
 
-    First features and projectors; then, for the best of them, whether to suppress the background
-    and over how many patches the score averages.
+    First features and projectors, with the background suppressed where there is one; then, for the
+    best of them, whether to keep it after all, and over how many patches the score averages.
 
     Args:
         normals: those that trials were made of.
@@ -121,14 +132,17 @@ def choose(
             left_out.append(str(recipe))
             continue
         began = time.monotonic()
-        variants[recipe] = _try(recipe, normals, trials, fitter)
+        tried = _try(recipe, normals, trials, fitter)
         slowest[fitter.kind] = max(slowest[fitter.kind], time.monotonic() - began)
-        compared.append(variants[recipe][0])
+        # Where there is a part to be told from the background, candidates are compared on the part.
+        first = [pair for pair in tried if pair[0].top_fraction == recipe.top_fraction][-1]
+        variants[first[0]] = tried
+        compared.append(first)
     progress(len(plan), len(plan))
     base, _ = _best(compared)
     varied = variants[base]
     backgrounds = [pair for pair in varied if pair[0].top_fraction == base.top_fraction]
-    best, _ = _best(backgrounds)
+    best, _ = _best(backgrounds[::-1])
     shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
     best, _ = _best(shares)
     compared += [pair for pair in varied if pair[0] != base and pair in (*backgrounds, *shares)]
@@ -140,11 +154,12 @@ def _try(
 ) -> list[tuple[Recipe, Candidate]]:
     """The recipe and its variations: background kept or suppressed, and the score's share."""
     began = time.monotonic()
-    gate = fit_background(normals, recipe.features)
     kept: list[_Differences] = []
     gated: list[_Differences] = []
     with torch.inference_mode():
         for indices, projector in fitter.left_out(normals, recipe.features):
+            others = [normal for i, normal in enumerate(normals) if i not in indices]
+            gate = fit_background(others or normals, recipe.features)
             for i in indices:
                 camera = normals[i].camera
                 for suppressed, into in ((False, kept), (True, gated)):
@@ -225,6 +240,15 @@ def _localisation(flat: NDArray[np.float32], mask: NDArray[np.float32]) -> float
     return auroc(inside[keep], flat[keep])
 
 
+def _is(candidate: Candidate, recipe: Recipe) -> bool:
+    return (
+        candidate.features == str(recipe.features)
+        and candidate.projector == recipe.projector
+        and candidate.top_fraction == recipe.top_fraction
+        and (candidate.background == "suppressed") is recipe.suppressed
+    )
+
+
 def _best(compared: Sequence[tuple[Recipe, Candidate]]) -> tuple[Recipe, Candidate]:
     """The first, and so the cheapest, whose merit is within a tie of the largest."""
     most = max(candidate.merit for _, candidate in compared)
@@ -233,7 +257,9 @@ def _best(compared: Sequence[tuple[Recipe, Candidate]]) -> tuple[Recipe, Candida
 
 def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:
     figures = dict(compared)[best]
-    others = [c for r, c in compared if (r.features, r.projector) != (best.features, best.projector)]
+    others = [
+        c for r, c in compared if (r.features, r.projector) != (best.features, best.projector)
+    ]
     most = max(candidate.merit for _, candidate in compared)
     sentence = (
         f"{best}: tells synthetic defects from left-out normals with an AUROC of "

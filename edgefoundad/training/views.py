@@ -48,7 +48,11 @@ def turned(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
             continue
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
         view = cv2.warpAffine(
-            frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            frame,
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
         )
         views.append(np.asarray(view, np.uint8))
     return views

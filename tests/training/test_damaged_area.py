@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgefoundad.training.embedding import embed  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -20,7 +21,6 @@ from edgefoundad.geometry import Geometry, Size  # noqa: E402
 from edgefoundad.training import catalogue, synthesis  # noqa: E402
 from edgefoundad.training import weights as weights_files  # noqa: E402
 from edgefoundad.training.detector import Embedder, Scoring  # noqa: E402
-from edgefoundad.training.embedding import embed  # noqa: E402
 from edgefoundad.training.encoder import build_encoder  # noqa: E402
 from edgefoundad.training.foundad import FAST, fit_foundad  # noqa: E402
 from edgefoundad.training.memory import fit_memory  # noqa: E402

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgefoundad.training.embedding import embed  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -20,7 +21,6 @@ from edgefoundad.images import list_images, read_image  # noqa: E402
 from edgefoundad.training import catalogue  # noqa: E402
 from edgefoundad.training import weights as weights_files  # noqa: E402
 from edgefoundad.training.detector import Embedder  # noqa: E402
-from edgefoundad.training.embedding import embed  # noqa: E402
 from edgefoundad.training.encoder import build_encoder  # noqa: E402
 from edgefoundad.training.foreground import find_foreground, to_frame  # noqa: E402
 

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from edgefoundad.training.embedding import embed  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
@@ -15,7 +16,6 @@ from torch import Tensor  # noqa: E402
 from edgefoundad.geometry import UNTILED, Box, Geometry, Size  # noqa: E402
 from edgefoundad.training import synthesis  # noqa: E402
 from edgefoundad.training.detector import Detector, Embedder, Head, Scoring  # noqa: E402
-from edgefoundad.training.embedding import embed  # noqa: E402
 from edgefoundad.training.encoder import Encoder  # noqa: E402
 from edgefoundad.training.frames import golden_frames  # noqa: E402
 from edgefoundad.training.preprocess import Preprocess, blend_matrix  # noqa: E402
