@@ -189,6 +189,7 @@ class Candidate(_Record):
         detection: AUROC of image scores, damaged against untouched normals left out of the fit.
         margin: how far damage lifts a score beyond the spread of untouched ones, 0 to 1.
         localisation: AUROC of patch differences inside against outside the damage.
+        head_start: what it is ahead by before any evidence.
         seconds: taken to compare it.
     """
 
@@ -199,12 +200,13 @@ class Candidate(_Record):
     detection: FiniteFloat
     margin: FiniteFloat
     localisation: FiniteFloat
+    head_start: FiniteFloat = 0.0
     seconds: FiniteFloat
 
     @property
-    def merit(self) -> float:
-        """What candidates are ranked by: the mean of the three figures."""
-        return (self.detection + self.margin + self.localisation) / 3
+    def standing(self) -> float:
+        """What candidates are ranked by: the mean of the three figures, and the head start."""
+        return (self.detection + self.margin + self.localisation) / 3 + self.head_start
 
 
 class FitRecord(_Record):

@@ -172,7 +172,7 @@ def _projector_section(manifest: Manifest) -> str:
     body = [page.paragraph(f"{sentence}.")]
     if candidates:
         chosen = _chosen(manifest)
-        ranked = sorted(candidates, key=lambda c: -c.merit)
+        ranked = sorted(candidates, key=lambda c: -c.standing)
         rows = [
             (
                 c.projector + (" (chosen)" if c == chosen else ""),
@@ -182,20 +182,22 @@ def _projector_section(manifest: Manifest) -> str:
                 f"{c.detection:.3f}",
                 f"{c.margin:.3f}",
                 f"{c.localisation:.3f}",
-                f"{c.merit:.3f}",
+                f"{c.head_start:.2f}",
+                f"{c.standing:.3f}",
             )
             for c in ranked
         ]
         heads = ("projector", "reads", "background", "score over")
-        figures = ("detection", "margin", "localisation", "merit")
+        figures = ("detection", "margin", "localisation", "head start", "standing")
         body.append(page.table((*heads, *figures), rows))
         body.append(
             page.paragraph(
                 "On synthetic damage of these good parts, each left out of the fit in turn, of "
                 "kinds that no projector was trained on. Detection and localisation are AUROC: 1 "
                 "is perfect, 0.5 is guessing. The margin says how far damage lifts a score beyond "
-                "the spread of good parts, from 0 to 1. Merit is the mean of the three. They rank "
-                "the candidates; real defects are another matter.",
+                "the spread of good parts, from 0 to 1. The standing is the mean of the three and "
+                "a head start for what holds on most parts. It ranks the candidates; real "
+                "defects are another matter.",
                 "quiet",
             )
         )

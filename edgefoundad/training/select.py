@@ -23,6 +23,12 @@ from edgefoundad.training.recipe import TOP_FRACTIONS, Recipe
 TIE = 0.005
 """Merit within which two candidates count as equal; the cheaper graph then wins."""
 
+HEAD_START = 0.02
+"""Merit by which synthetic defects must speak against what holds on real parts of most kinds."""
+
+GUESS = 0.05
+"""The same with a single normal, which tells nothing of how parts differ."""
+
 STANDS_OUT = 2.0
 """Spreads of the normal scores by which a damaged one should rise above its own clean part."""
 
@@ -108,8 +114,8 @@ def choose(
 ) -> Choice:
     """Compare candidates on normals that they were not fitted on.
 
-    First features and projectors, with the background suppressed where there is one; then, for the
-    best of them, whether to keep it after all, and over how many patches the score averages.
+    First features and projectors; then, for the best of them, whether to suppress the background
+    and over how many patches the score averages.
 
     Args:
         normals: those that trials were made of.
@@ -134,15 +140,13 @@ def choose(
         began = time.monotonic()
         tried = _try(recipe, normals, trials, fitter)
         slowest[fitter.kind] = max(slowest[fitter.kind], time.monotonic() - began)
-        # Where there is a part to be told from the background, candidates are compared on the part.
-        first = [pair for pair in tried if pair[0].top_fraction == recipe.top_fraction][-1]
-        variants[first[0]] = tried
-        compared.append(first)
+        variants[recipe] = tried
+        compared.append(tried[0])
     progress(len(plan), len(plan))
     base, _ = _best(compared)
     varied = variants[base]
     backgrounds = [pair for pair in varied if pair[0].top_fraction == base.top_fraction]
-    best, _ = _best(backgrounds[::-1])
+    best, _ = _best(backgrounds)
     shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
     best, _ = _best(shares)
     compared += [pair for pair in varied if pair[0] != base and pair in (*backgrounds, *shares)]
@@ -219,6 +223,7 @@ def _figures(recipe: Recipe, judged: Sequence[_Differences], seconds: float) -> 
         detection=auroc(labels, np.concatenate([all_clean, all_damaged])),
         margin=float(np.concatenate(rises).mean()),
         localisation=float(np.mean(localised)) if localised else 0.5,
+        head_start=_head_start(recipe, len(judged)),
         seconds=round(seconds, 2),
     )
 
@@ -250,9 +255,24 @@ def _is(candidate: Candidate, recipe: Recipe) -> bool:
 
 
 def _best(compared: Sequence[tuple[Recipe, Candidate]]) -> tuple[Recipe, Candidate]:
-    """The first, and so the cheapest, whose merit is within a tie of the largest."""
-    most = max(candidate.merit for _, candidate in compared)
-    return next(pair for pair in compared if pair[1].merit >= most - TIE)
+    """The first, and so the cheapest, whose standing is within a tie of the best."""
+    most = max(candidate.standing for _, candidate in compared)
+    return next(pair for pair in compared if pair[1].standing >= most - TIE)
+
+
+def _head_start(recipe: Recipe, normals: int) -> float:
+    """What a recipe is ahead by before any evidence.
+
+    Of several normals, distances to averaged embeddings hold on most real parts (PatchCore's and
+    AnomalyDINO's rule), and the blend next. Of a single one the blend of fine embeddings does:
+    a subspace is all that reaches beyond what was seen.
+    """
+    averaged = recipe.features.neighbourhood > 1
+    if normals == 1:
+        return GUESS if recipe.projector == "blend" and not averaged else 0.0
+    if recipe.projector == "memory" and averaged:
+        return HEAD_START
+    return HEAD_START / 2 if recipe.projector == "blend" else 0.0
 
 
 def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:
@@ -260,13 +280,13 @@ def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:
     others = [
         c for r, c in compared if (r.features, r.projector) != (best.features, best.projector)
     ]
-    most = max(candidate.merit for _, candidate in compared)
+    most = max(candidate.standing for _, candidate in compared)
     sentence = (
         f"{best}: tells synthetic defects from left-out normals with an AUROC of "
         f"{figures.detection:.3f} and finds them with {figures.localisation:.3f}; "
-        f"merit {figures.merit:.3f}"
+        f"standing {figures.standing:.3f}"
     )
     if others:
-        second = max(others, key=lambda candidate: candidate.merit)
-        sentence += f", against {second.merit:.3f} of {second.projector}, {second.features}"
-    return sentence + ("" if figures.merit == most else " (a tie: the cheaper graph wins)")
+        second = max(others, key=lambda candidate: candidate.standing)
+        sentence += f", against {second.standing:.3f} of {second.projector}, {second.features}"
+    return sentence + ("" if figures.standing == most else " (a tie: the cheaper graph wins)")
