@@ -43,22 +43,21 @@ class BlendProjector(Projector):
         return (outside + distance) / 2
 
 
-def fit_blend(spanned: Sequence[Tensor], kept: Sequence[Tensor], *, seed: int) -> BlendProjector:
-    """Fit both on all normals, and their units on normals left out.
+def fit_blend(spanned: Sequence[Tensor], memory: MemoryProjector, *, seed: int) -> BlendProjector:
+    """Join a subspace with a memory, and find their units on normals left out.
 
     Args:
         spanned: embeddings of each normal that the subspace is fitted on, float32 [M_i, C].
-        kept: of each normal that the memory is filled with, float32 [M_i, C].
-        seed: of the memory's coreset.
+        memory: of the same normals.
+        seed: of the thinning.
     """
     subspace = fit_subspace(torch.cat(list(spanned)))
-    memory = fit_memory(torch.cat(list(kept)), seed=seed)
     blend = BlendProjector(spanned[0].shape[1], subspace.basis.shape[1], memory.bank.shape[1])
     blend.to(spanned[0].device)
     blend.subspace.load_state_dict(subspace.state_dict())
     blend.memory.load_state_dict(memory.state_dict())
     fitted, left = _halves(spanned)
-    parts = fit_subspace(fitted), fit_memory(fitted, seed=seed)
+    parts = fit_subspace(fitted), fit_memory(fitted, seed=seed, thinning="random")
     typical = torch.stack([projector(left[None]).mean() for projector in parts])
     blend.units.copy_(1 / typical.clamp_min(1e-12))
     return blend.eval()

@@ -65,7 +65,11 @@ class Encoder(nn.Module):
 
 
 class TransformerEncoder(Encoder):
-    """A timm ViT cut after a block, each block read behind the final norm; no class tokens."""
+    """A timm ViT cut after a block, each block read behind the final norm; no class tokens.
+
+    Patch tokens are brought to one length, as AnomalyDINO does (arXiv 2405.14529): what a patch
+    shows is in their direction.
+    """
 
     def __init__(self, vit: Any, features: Features, grid: Size) -> None:
         super().__init__(features, grid)
@@ -82,7 +86,7 @@ class TransformerEncoder(Encoder):
         """Patch tokens behind each block read and the final norm."""
         if len(self.features.levels) == 1:
             tokens: Tensor = self.vit.forward_features(image)
-            return [tokens[:, self.vit.num_prefix_tokens :]]
+            return [F.normalize(tokens[:, self.vit.num_prefix_tokens :], dim=-1)]
         read: list[Tensor] = self.vit.forward_intermediates(
             image,
             indices=list(self.features.levels),
@@ -90,13 +94,16 @@ class TransformerEncoder(Encoder):
             output_fmt="NLC",
             intermediates_only=True,
         )
-        return read
+        return [F.normalize(tokens, dim=-1) for tokens in read]
 
 
 class ConvolutionalEncoder(Encoder):
-    """A timm CNN: its stages on one grid, each L2-normalised; that of the deepest (stride 16)."""
+    """A timm CNN: its stages on one grid, that of the deepest (stride 16).
 
-    STAGES = (1, 2, 3)
+    Stages are read as they are: how strongly a CNN responds tells a part from a plain background.
+    """
+
+    STAGES = (2, 3)
 
     def __init__(
         self,
@@ -116,9 +123,7 @@ class ConvolutionalEncoder(Encoder):
     def levels(self, image: Tensor) -> list[Tensor]:
         """The stages read, pooled to the grid."""
         return [
-            F.normalize(F.avg_pool2d(stage, pool) if pool > 1 else stage, dim=1)
-            .flatten(2)
-            .transpose(1, 2)
+            (F.avg_pool2d(stage, pool) if pool > 1 else stage).flatten(2).transpose(1, 2)
             for stage, pool in zip(self.stages(image), self.pools, strict=True)
         ]
 

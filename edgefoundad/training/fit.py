@@ -213,7 +213,7 @@ class _Job:
     def _without_outliers(self, normals: list[Normal]) -> tuple[list[Normal], list[str]]:
         """Name the normals that differ from all others of their category; drop them if asked."""
         found: list[int] = []
-        plain = ClosedForm("memory", self.settings.seed)
+        plain = ClosedForm("memory", self.settings.seed, draft=True)
         for category in range(len(self.categories)):
             own = [i for i, normal in enumerate(normals) if normal.category == category]
             bare = [
@@ -253,7 +253,7 @@ class _Job:
             compared,
             trials,
             features=feature_candidates(self.entry, self.block),
-            fitters=list(fitters.values()),
+            fitters=[ClosedForm(kind, settings.seed, draft=True) for kind in CLOSED_FORMS],
             deadline=deadline,
             progress=lambda done, total: self.progress("comparing candidates", done, total),
         )

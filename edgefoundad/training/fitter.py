@@ -52,14 +52,19 @@ class Fitter(ABC):
 
 @dataclass
 class ClosedForm(Fitter):
-    """Subspace, memory, or both."""
+    """Subspace, memory, or both.
+
+    Attributes:
+        draft: see `fit_closed`.
+    """
 
     kind: ProjectorKind
     seed: int
+    draft: bool = False
 
     def fit(self, normals: Sequence[Normal], features: Features) -> Projector:
         """Fit in closed form."""
-        return fit_closed(self.kind, normals, features, seed=self.seed)
+        return fit_closed(self.kind, normals, features, seed=self.seed, draft=self.draft)
 
     def left_out(
         self, normals: Sequence[Normal], features: Features

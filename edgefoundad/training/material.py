@@ -22,6 +22,9 @@ from edgefoundad.training.projector import Projector
 from edgefoundad.training.recipe import Recipe
 from edgefoundad.training.subspace import fit_subspace
 
+DRAFT = 4096
+"""Embeddings in a memory that is only compared."""
+
 Frame = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -108,7 +111,12 @@ class Material:
 
 
 def fit_closed(
-    kind: ProjectorKind, normals: Sequence[Normal], features: Features, *, seed: int
+    kind: ProjectorKind,
+    normals: Sequence[Normal],
+    features: Features,
+    *,
+    seed: int,
+    draft: bool = False,
 ) -> Projector:
     """Fit a projector that has a closed form.
 
@@ -119,7 +127,8 @@ def fit_closed(
         kind: "subspace", "memory" or "blend".
         normals: at least one.
         features: what is read.
-        seed: of the memory's coreset.
+        seed: of the memory's thinning.
+        draft: thin the memory more and at random, to compare candidates.
     """
     own = [normal.embeddings(features) for normal in normals]
     full = [
@@ -128,10 +137,14 @@ def fit_closed(
     spanned = full if len(normals) == 1 else own
     if kind == "subspace":
         return fit_subspace(torch.cat(spanned))
+    if draft:
+        memory = fit_memory(torch.cat(full), seed=seed, capacity=DRAFT, thinning="random")
+    else:
+        memory = fit_memory(torch.cat(full), seed=seed)
     if kind == "memory":
-        return fit_memory(torch.cat(full), seed=seed)
+        return memory
     if kind == "blend":
-        return fit_blend(spanned, full, seed=seed)
+        return fit_blend(spanned, memory, seed=seed)
     raise ValueError(f"{kind} has no closed form")
 
 

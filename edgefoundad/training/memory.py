@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from edgefoundad.training.projector import Projector
@@ -16,40 +17,67 @@ ROUND = 256
 
 
 class MemoryProjector(Projector):
-    """Difference: cosine distance to the nearest normal embedding, as a matmul and a max.
+    """φ(e) = the nearest normal embedding; difference: mean over channels of (e − φ(e))².
 
-    Source: AnomalyDINO, arXiv 2405.14529.
+    Written as a matmul and a max. Lengths count: a plain background, to which an encoder hardly
+    responds, lies near every other. Compared by their angle alone, as AnomalyDINO does, its noise
+    weighs as much as a defect.
+
+    Source: AnomalyDINO, arXiv 2405.14529; PatchCore, arXiv 2106.08265.
     """
 
     kind = "memory"
     bank: Tensor
+    centre: Tensor
+    lengths: Tensor
 
     def __init__(self, dimension: int, entries: int) -> None:
         super().__init__()
+        self.register_buffer("centre", torch.zeros(dimension))
         self.register_buffer("bank", torch.zeros(dimension, entries))
+        self.register_buffer("lengths", torch.zeros(entries))
 
     def settings(self) -> dict[str, int | float]:
         """Embedding dimension and number of normal embeddings kept."""
         return {"dimension": self.bank.shape[0], "entries": self.bank.shape[1]}
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """One minus the cosine to the nearest normal embedding."""
-        return 1 - (F.normalize(embeddings, dim=-1) @ self.bank).amax(-1)
+        """The mean squared distance to the nearest normal embedding."""
+        # Centred, so that little is lost where large squares are subtracted.
+        centred = embeddings - self.centre
+        nearest = (2 * (centred @ self.bank) - self.lengths).amax(-1)
+        distance = centred.square().sum(-1) - nearest
+        return distance.clamp_min(0) / embeddings.shape[-1]
 
 
-def fit_memory(embeddings: Tensor, *, seed: int, capacity: int = CAPACITY) -> MemoryProjector:
-    """Keep the normal embeddings, or a coreset of them.
+def fit_memory(
+    embeddings: Tensor,
+    *,
+    seed: int,
+    capacity: int = CAPACITY,
+    thinning: Literal["cover", "random"] = "cover",
+) -> MemoryProjector:
+    """Keep the normal embeddings, or a part of them.
 
     Args:
         embeddings: normal patch embeddings, float32 [M, C].
-        seed: where the coreset starts.
+        seed: of the thinning.
         capacity: embeddings kept at most.
+        thinning: to a coreset that covers the rest, or at random: worse, and a hundred times as
+            fast.
     """
-    bank = F.normalize(embeddings, dim=1)
+    centre = embeddings.mean(0)
+    bank = embeddings - centre
     if len(bank) > capacity:
-        bank = bank[_cover(bank, capacity, seed)]
+        if thinning == "cover":
+            bank = bank[_cover(bank, capacity, seed)]
+        else:
+            order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(seed))
+            bank = bank[order[:capacity].to(bank.device)]
     projector = MemoryProjector(bank.shape[1], len(bank))
+    projector.centre.copy_(centre)
     projector.bank.copy_(bank.T)
+    projector.lengths.copy_(bank.square().sum(1))
     return projector.to(embeddings.device).eval()
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgefoundad.manifest import Views
 from edgefoundad.training.features import Features
-from edgefoundad.training.material import Normal
+from edgefoundad.training.material import DRAFT, Normal
 from edgefoundad.training.memory import fit_memory
 from edgefoundad.training.recipe import Recipe
 from edgefoundad.training.views import TURNS
@@ -57,7 +57,8 @@ def _left_out(normals: Sequence[Normal], features: Features, views: Views) -> ND
     for i, mine in enumerate(own):
         others = [t for j in range(len(own)) if j != i for t in (own[j], turned[j])]
         with torch.inference_mode():
-            differences = fit_memory(torch.cat(others), seed=0)(mine[None])[0]
+            memory = fit_memory(torch.cat(others), seed=0, capacity=DRAFT, thinning="random")
+            differences = memory(mine[None])[0]
         top = max(1, round(Recipe(features, "memory").top_fraction * len(differences)))
         scores.append(float(differences.topk(top).values.mean()))
     return np.array(scores)

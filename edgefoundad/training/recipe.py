@@ -63,7 +63,7 @@ def feature_candidates(entry: EncoderEntry, block: int | None) -> list[Features]
     """What candidates read, the cheaper graph first."""
     levels = read_levels(entry, block)
     if not entry.blocks:
-        return [Features(levels), Features(levels, neighbourhood=3)]
+        return [Features(levels, neighbourhood=3), Features(levels)]
     if block is not None:
         return [Features(levels), Features(levels, neighbourhood=3)]
     single = [Features((level,)) for level in levels]

@@ -26,9 +26,6 @@ TIE = 0.005
 HEAD_START = 0.02
 """Merit by which synthetic defects must speak against what holds on real parts of most kinds."""
 
-GUESS = 0.05
-"""The same with a single normal, which tells nothing of how parts differ."""
-
 STANDS_OUT = 2.0
 """Spreads of the normal scores by which a damaged one should rise above its own clean part."""
 
@@ -223,7 +220,7 @@ def _figures(recipe: Recipe, judged: Sequence[_Differences], seconds: float) -> 
         detection=auroc(labels, np.concatenate([all_clean, all_damaged])),
         margin=float(np.concatenate(rises).mean()),
         localisation=float(np.mean(localised)) if localised else 0.5,
-        head_start=_head_start(recipe, len(judged)),
+        head_start=_head_start(recipe),
         seconds=round(seconds, 2),
     )
 
@@ -260,17 +257,13 @@ def _best(compared: Sequence[tuple[Recipe, Candidate]]) -> tuple[Recipe, Candida
     return next(pair for pair in compared if pair[1].standing >= most - TIE)
 
 
-def _head_start(recipe: Recipe, normals: int) -> float:
+def _head_start(recipe: Recipe) -> float:
     """What a recipe is ahead by before any evidence.
 
-    Of several normals, distances to averaged embeddings hold on most real parts (PatchCore's and
-    AnomalyDINO's rule), and the blend next. Of a single one the blend of fine embeddings does:
-    a subspace is all that reaches beyond what was seen.
+    Distances to the nearest averaged embedding hold on most real parts (PatchCore's rule), and the
+    blend next.
     """
-    averaged = recipe.features.neighbourhood > 1
-    if normals == 1:
-        return GUESS if recipe.projector == "blend" and not averaged else 0.0
-    if recipe.projector == "memory" and averaged:
+    if recipe.projector == "memory" and recipe.features.neighbourhood > 1:
         return HEAD_START
     return HEAD_START / 2 if recipe.projector == "blend" else 0.0
 
