@@ -20,14 +20,16 @@ OURS: dict[str, dict[str, Any]] = {
     "auto": {"projector": "auto"},
     "subspace": {"projector": "subspace"},
     "memory": {"projector": "memory"},
+    "blend": {"projector": "blend"},
     "foundad": {"projector": "foundad"},
-    # SubspaceAD's rule (arXiv 2602.23013): 99 % of the variance of the normals and their rotations.
-    "subspacead": {"projector": "subspace", "views": "rotations"},
+    # SubspaceAD's rule (arXiv 2602.23013): 99 % of the variance of the normals and their rotations,
+    # of which this project takes seven and the paper thirty.
+    "subspacead": {"projector": "subspace", "views": "turns"},
     "foundad-paper": {"projector": "foundad", "recipe": "paper"},
 }
 """Methods of this project: the fields of `FitSettings` that differ from their defaults."""
 
-FIXED = ("subspace", "memory", "foundad")
+FIXED = ("subspace", "memory", "blend", "foundad")
 """The recipes that `auto` is held against."""
 
 PEERS = {

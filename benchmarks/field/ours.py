@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgefoundad import __version__
 from edgefoundad.bundle import GRAPH, Bundle
 from edgefoundad.evaluate import evaluate
+from edgefoundad.geometry import Size
 from edgefoundad.images import read_image, to_channels
 from edgefoundad.training.detector import load_detector
 from edgefoundad.training.fit import FitSettings, fit
@@ -59,7 +60,6 @@ def run_ours(
     seconds = time.perf_counter() - began[0], time.process_time() - began[1]
     bundle = export(bundle.path).bundle
     manifest = bundle.manifest
-    backend = OnnxRuntimeBackend(bundle)
     cost = {
         "version": f"edgefoundad {__version__}",
         "weights": manifest.encoder.weights.sha256[:12],
@@ -74,6 +74,12 @@ def run_ours(
     }
     rows = []
     for prepared in data:
+        # A graph takes frames of one size: one for all is exported once for each.
+        first = read_image(prepared.samples[0].path)
+        frame = Size(first.shape[1], first.shape[0])
+        if bundle.manifest.graph and bundle.manifest.graph.frame.frame != frame:
+            bundle = export(bundle.path, frame=frame, force=True).bundle
+        backend = OnnxRuntimeBackend(bundle)
         figures = evaluate(
             backend.infer,
             prepared.samples,
@@ -96,9 +102,7 @@ def _fit(cell: Cell, data: Sequence[Prepared], output: Path, weights: Path | Non
     missing = settings.keys() - {field.name for field in dataclasses.fields(FitSettings)}
     if missing:
         raise NotRunError(f"this version's fit has no setting {', '.join(sorted(missing))}")
-    if len(data) > 1:
-        raise NotRunError("this version's fit takes one folder")
-    return fit(data[0].shots, output, FitSettings(**settings))
+    return fit([one.shots for one in data], output, FitSettings(**settings))
 
 
 def _cost(bundle: Bundle) -> Row:

@@ -144,6 +144,8 @@ class _Job:
         for normal in normals:
             used = None if normal.turned is None else normal.turned[kept_views(views)]
             normal.turned = used if used is not None and len(used) else None
+            # Where a person asks for views, or a single normal spans too little.
+            normal.spanned = settings.views != "auto" or len(normals) == 1
         mark_foreground(normals, self.features)
 
         fitter, choice = self._choose(normals)

@@ -70,6 +70,7 @@ class Normal:
         mild: of slightly moved and lit views, [6, …]; None where they are not needed.
         turned: of turned and mirrored views, [v, …]; None where they are not needed.
         foreground: where the part is, bool [G] patches; None where that is not known.
+        spanned: whether a subspace is fitted on the turned views too.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class Normal:
     mild: Tensor | None = None
     turned: Tensor | None = None
     foreground: Mask | None = None
+    spanned: bool = False
 
     def embeddings(self, features: Features) -> Tensor:
         """A candidate's embeddings of the frame itself, [T * N, C]."""
@@ -120,8 +122,8 @@ def fit_closed(
 ) -> Projector:
     """Fit a projector that has a closed form.
 
-    Turned views fill the memory, which can only gain by them. A subspace is widened by them, away
-    from what several normals already span; it takes them where a single one spans too little.
+    Turned views fill the memory, which can only gain by them. They widen a subspace beyond what
+    several normals span, so that it takes them only where `Normal.spanned` says so.
 
     Args:
         kind: "subspace", "memory" or "blend".
@@ -134,7 +136,7 @@ def fit_closed(
     full = [
         torch.cat([mine, normal.views(features)]) for mine, normal in zip(own, normals, strict=True)
     ]
-    spanned = full if len(normals) == 1 else own
+    spanned = [f if n.spanned else o for f, o, n in zip(full, own, normals, strict=True)]
     if kind == "subspace":
         return fit_subspace(torch.cat(spanned))
     if draft:
