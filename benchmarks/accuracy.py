@@ -31,7 +31,7 @@ from edgefoundad.training import catalogue
 from field.cells import ONE_FOR_ALL, OURS, PEERS, PER_CLASS, Cell, Row, plan, read_rows, write_rows
 from field.data import ROOT, locate, weights_of
 from field.summary import summary
-from field.table import table
+from field.table import short_table, table
 from field.worker import CellFailedError, run_cell
 
 METHODS = ("auto", "subspace", "memory", "foundad", "anomalydino", "patchcore")
@@ -56,6 +56,7 @@ def _parse() -> argparse.Namespace:
     results = ROOT / "benchmarks/results/accuracy.json"
     parser.add_argument("--json", type=Path, default=results, help="rows, kept and added to")
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
+    parser.add_argument("--readme", action="store_true", help="renew the README's table")
     parser.add_argument("--data", nargs="+", default=["bottle", "cookie", "parts"])
     parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
     parser.add_argument(
@@ -108,9 +109,19 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     page = f"{table(rows)}\n\n{summary(rows)}"
     print(page)
+    if arguments.readme:
+        _replace_block(ROOT / "README.md", short_table(rows))
     if arguments.markdown:
         arguments.markdown.write_text(page + "\n", encoding="utf-8")
     return 1 if failed else 0
+
+
+def _replace_block(path: Path, block: str) -> None:
+    """Put a table between the marks that a page keeps for it."""
+    begin, end = "<!-- accuracy -->\n", "<!-- /accuracy -->"
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}{block}\n{end}{after}", encoding="utf-8")
 
 
 def _run_missing(

@@ -62,6 +62,36 @@ def table(rows: Sequence[Row]) -> str:
     return f"{body}\n\n{NOTES}"
 
 
+SHORT = ("image_auroc", "pixel_auroc", "aupro", "false_alarm_rate", "miss_rate")
+SHORT_COST = ("fit_cpu_seconds", "ms_per_image")
+
+
+def short_table(rows: Sequence[Row]) -> str:
+    """The figures to see first, for the README; rows of several seeds alone would be too many."""
+    head = ["data set", "shots", "encoder", "method", "seeds"]
+    head += [PERCENT[column] for column in SHORT] + [COST[column][0] for column in SHORT_COST]
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        if "not_run" not in row:
+            key = tuple(row[f] for f in ("dataset", "shots", "encoder", "protocol", "method"))
+            groups.setdefault(key, []).append(row)
+    lines = [head, ["---"] * 4 + ["---:"] * (len(head) - 4)]
+    for key in sorted(groups, key=lambda key: [str(part) for part in key]):
+        members = groups[key]
+        first = members[0]
+        called = name(first) + (", one for all" if len(first["fitted_on"]) > 1 else "")
+        line = [first["dataset"], str(first["shots"]), first["encoder"], called, str(len(members))]
+        for column in SHORT:
+            values = [100 * row[column] for row in members if row.get(column) is not None]
+            line.append(mean_std(values) if values else "–")
+        for column in SHORT_COST:
+            _, factor, decimals = COST[column]
+            values = [factor * row[column] for row in members if row.get(column) is not None]
+            line.append(f"{statistics.mean(values):.{decimals}f}" if values else "–")
+        lines.append(line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def name(row: Row) -> str:
     """What a method is called in the tables, with the block where it was patched in."""
     method = str(row["method"])
