@@ -16,6 +16,7 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from edgefoundad.errors import InputError  # noqa: E402
+from edgefoundad.training.blend import fit_blend  # noqa: E402
 from edgefoundad.training.foundad import FAST, fit_foundad  # noqa: E402
 from edgefoundad.training.memory import fit_memory  # noqa: E402
 from edgefoundad.training.projector import Projector, build_projector  # noqa: E402
@@ -121,7 +122,7 @@ def test_a_bank_within_capacity_is_kept_whole(embeddings: Make) -> None:
 # Files
 
 
-@pytest.fixture(params=["subspace", "memory", "foundad"])
+@pytest.fixture(params=["subspace", "memory", "blend", "foundad"])
 def fitted(
     request: pytest.FixtureRequest, embeddings: Make, damaged_copies: Callable[..., Tensor]
 ) -> Projector:
@@ -130,6 +131,8 @@ def fitted(
         return fit_subspace(clean.flatten(0, 1))
     if request.param == "memory":
         return fit_memory(clean.flatten(0, 1), seed=0)
+    if request.param == "blend":
+        return fit_blend(list(clean), list(clean), seed=0)
     return fit_foundad(clean, damaged_copies(clean), seed=0, recipe=replace(FAST, steps=2))
 
 
