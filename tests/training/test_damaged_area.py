@@ -22,11 +22,11 @@ from edgefoundad.training import weights as weights_files  # noqa: E402
 from edgefoundad.training.blend import fit_blend  # noqa: E402
 from edgefoundad.training.detector import Embedder, Scoring  # noqa: E402
 from edgefoundad.training.encoder import build_encoder  # noqa: E402
-from edgefoundad.training.material import Camera  # noqa: E402
-from edgefoundad.training.recipe import default_features  # noqa: E402
 from edgefoundad.training.foundad import FAST, fit_foundad  # noqa: E402
+from edgefoundad.training.material import Camera  # noqa: E402
 from edgefoundad.training.memory import fit_memory  # noqa: E402
 from edgefoundad.training.projector import Projector  # noqa: E402
+from edgefoundad.training.recipe import default_features  # noqa: E402
 from edgefoundad.training.subspace import fit_subspace  # noqa: E402
 
 SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1)

@@ -21,9 +21,9 @@ from edgefoundad.training import catalogue  # noqa: E402
 from edgefoundad.training import weights as weights_files  # noqa: E402
 from edgefoundad.training.detector import Embedder  # noqa: E402
 from edgefoundad.training.encoder import build_encoder  # noqa: E402
+from edgefoundad.training.foreground import find_foreground, to_frame  # noqa: E402
 from edgefoundad.training.material import Camera  # noqa: E402
 from edgefoundad.training.recipe import default_features  # noqa: E402
-from edgefoundad.training.foreground import find_foreground, to_frame  # noqa: E402
 
 Frame = NDArray[np.uint8]
 
