@@ -62,7 +62,7 @@ def test_what_either_half_finds_is_found() -> None:
     between = (sorts[:2].mean(0) + 0.05 * torch.randn(9, 32))[None]
     assert float(blend.subspace(between).max()) < 2 * float(blend.subspace(seen(25)[None]).max())
     assert float(blend(between).min()) > 3 * usual
-    outside = (seen(2) + 0.6 * torch.nn.functional.normalize(torch.randn(8, 32), dim=1))[None]
+    outside = (seen(2) + 0.9 * torch.nn.functional.normalize(torch.randn(8, 32), dim=1))[None]
     assert float(blend(outside).min()) > 3 * usual
 
 
