@@ -44,8 +44,8 @@ from edgefoundad.training.recipe import Recipe, default_features, feature_candid
 from edgefoundad.training.select import Choice, choose
 from edgefoundad.training.settings import FitSettings
 from edgefoundad.training.trials import (
-    MOST_COMPARED,
     compare_trials,
+    first_of_each,
     mark_foreground,
     training_copies,
 )
@@ -248,7 +248,7 @@ class _Job:
         fitters: dict[str, Fitter] = {
             kind: ClosedForm(kind, settings.seed) for kind in CLOSED_FORMS
         }
-        compared = normals[:MOST_COMPARED]
+        compared = first_of_each(normals)
         trials = compare_trials(compared, settings.seed, self.progress)
         deadline = self.began + COMPARING * settings.budget
         choice = choose(

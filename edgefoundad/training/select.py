@@ -157,10 +157,12 @@ def _try(
     began = time.monotonic()
     kept: list[_Differences] = []
     gated: list[_Differences] = []
+    # A detector has one gate for all of its categories, or none.
+    shown = all(normal.foreground is not None for normal in normals)
     with torch.inference_mode():
         for indices, projector in fitter.left_out(normals, recipe.features):
             others = [normal for i, normal in enumerate(normals) if i not in indices]
-            gate = fit_background(others or normals, recipe.features)
+            gate = fit_background(others or normals, recipe.features) if shown else None
             for i in indices:
                 camera = normals[i].camera
                 for suppressed, into in ((False, kept), (True, gated)):

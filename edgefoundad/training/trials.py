@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -41,6 +42,17 @@ def mark_foreground(normals: Sequence[Normal], features: Features) -> None:
         found = find_foreground(embeddings, geometry.grid)
         for i, normal in enumerate(own):
             normal.foreground = None if found is None else found[i]
+
+
+def first_of_each(normals: Sequence[Normal]) -> list[Normal]:
+    """Those to compare candidates on: of every category the first, then the second, and so on."""
+    ranks: Counter[int] = Counter()
+    turns = []
+    for normal in normals:
+        turns.append(ranks[normal.category])
+        ranks[normal.category] += 1
+    order = sorted(range(len(normals)), key=turns.__getitem__)
+    return [normals[i] for i in sorted(order[:MOST_COMPARED])]
 
 
 def compare_trials(normals: Sequence[Normal], seed: int, progress: Progress) -> list[Trial]:

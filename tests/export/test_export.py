@@ -228,7 +228,7 @@ def test_a_tiled_region_is_exported_for_a_camera_of_another_resolution(
 
 def shifted(detector: Detector, path: Path) -> None:
     """Write the graph of a detector whose centre is a little elsewhere."""
-    detector.projector.centre += 0.02  # the subspace's
+    detector.head.projector.centre += 0.02  # the subspace's
     write_graph(detector, path)
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+
+from edgefoundad.geometry import Geometry, Size
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from edgefoundad.training.material import Camera, Normal
 
 
 @pytest.fixture
@@ -39,5 +45,49 @@ def damaged_copies() -> Callable[..., Tensor]:
         shape = len(clean), copies, *clean.shape[1:]
         hit = torch.rand((*shape[:3], 1), generator=generator) < 0.2
         return clean[:, None] + 2 * torch.randn(shape, generator=generator) * hit
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def camera_of() -> Callable[..., Camera]:
+    """(grid, channels of each level) → a camera whose embeddings a test makes up."""
+    from edgefoundad.training.detector import Embedder
+    from edgefoundad.training.encoder import Encoder
+    from edgefoundad.training.features import Features
+    from edgefoundad.training.material import Camera
+
+    class Blank(Encoder):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+    def make(grid: tuple[int, int], channels: tuple[int, ...] = (8,)) -> Camera:
+        frame = Size(16 * grid[0], 16 * grid[1])
+        geometry = Geometry.plan(frame, short_side=min(frame), patch=16)
+        assert geometry.grid == grid
+        features = Features(tuple(range(len(channels))))
+        embedder = Embedder(Blank(features, geometry.grid), geometry)
+        return Camera(geometry, embedder, features, channels)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def normals_of() -> Callable[..., list[Normal]]:
+    """(camera, own [n, N, C], what else each normal has) → normals without pictures."""
+    from edgefoundad.training.material import Normal
+
+    def make(camera: Camera, own: Tensor, **each: Any) -> list[Normal]:
+        frame = np.zeros((1, 1, 3), np.uint8)
+        return [
+            Normal(
+                Path(f"{i}.png"),
+                frame,
+                0,
+                camera,
+                embeddings,
+                **{name: values[i] for name, values in each.items()},
+            )
+            for i, embeddings in enumerate(own)
+        ]
 
     return make

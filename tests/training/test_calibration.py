@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,11 +24,18 @@ from edgefoundad.training.calibration import (  # noqa: E402
     left_out,
     threshold,
 )
-from edgefoundad.training.detector import Scoring  # noqa: E402
+from edgefoundad.training.detector import Head, Scoring  # noqa: E402
+from edgefoundad.training.features import Features  # noqa: E402
+from edgefoundad.training.fitter import ClosedForm, Trained  # noqa: E402
+from edgefoundad.training.foundad import FAST  # noqa: E402
+from edgefoundad.training.foundad_folds import MOST_FOLDS  # noqa: E402
+from edgefoundad.training.material import Camera, Normal  # noqa: E402
 from edgefoundad.training.memory import fit_memory  # noqa: E402
 from edgefoundad.training.projector import Projector  # noqa: E402
+from edgefoundad.training.recipe import Recipe  # noqa: E402
 
 GEOMETRY = Geometry.plan(Size(128, 80), short_side=80, patch=16)  # 8 x 5 patches
+RECIPE = Recipe(Features((0,)), "memory")
 
 
 def judgements(scores: list[float]) -> list[Judgement]:
@@ -84,42 +92,99 @@ def test_views_of_one_part_get_a_margin_of_their_own() -> None:
     assert (got.calibration.n, got.calibration.parts) == (2, 1)
 
 
-def recorder(seen: list[Tensor]) -> Callable[[Tensor, Tensor | None], Projector]:
-    def fit(normals: Tensor, damaged: Tensor | None) -> Projector:
-        seen.append(normals)
-        if damaged is not None:
-            assert len(damaged) == len(normals)
-            assert torch.equal(damaged[:, 0], -normals)
-        return fit_memory(normals.flatten(0, 1), seed=0)
+class Recorder(ClosedForm):
+    """A memory that notes what it was fitted on."""
 
-    return fit
+    def __init__(self) -> None:
+        super().__init__("memory", 0)
+        self.seen: list[Sequence[Normal]] = []
+
+    def fit(self, normals: Sequence[Normal], features: Features) -> Projector:
+        self.seen.append(normals)
+        return super().fit(normals, features)
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 11])
-@pytest.mark.parametrize("trains", [False, True])
-def test_no_normal_is_scored_by_a_projector_that_saw_it(n: int, trains: bool) -> None:
+def test_no_normal_is_scored_by_a_projector_that_saw_it(
+    camera_of: Callable[..., Camera], normals_of: Callable[..., list[Normal]], n: int
+) -> None:
     torch.manual_seed(0)
-    views = torch.randn(n, 1, 40, 12)
-    damaged = -views[:, :1] if trains else None
-    seen: list[Tensor] = []
-    judged = left_out(recorder(seen), Scoring(GEOMETRY), views, damaged)
+    normals = normals_of(camera_of((8, 5), (12,)), torch.randn(n, 40, 12))
+    fitter = Recorder()
+    judged = left_out(fitter, RECIPE, normals)
     assert len(judged) == n
-    assert len(seen) == min(n, 8)
+    assert len(fitter.seen) == min(n, 8)
     # Random directions: a projector that had seen the normal would find it at no distance.
     assert min(one.score for one in judged) > 0.05
     # In order: the first judgement is the first normal's.
-    truth = judge(fit_memory(views[1:, 0].flatten(0, 1), seed=0), Scoring(GEOMETRY), views[:1, 0])
     if n <= 8:
-        assert judged[0].score == pytest.approx(truth[0].score)
+        others = torch.cat([normal.own for normal in normals[1:]])
+        head = Head(fit_memory(others, seed=0), Scoring(GEOMETRY))
+        assert judged[0].score == pytest.approx(judge(head, normals[0].own).score)
 
 
-def test_a_single_normal_is_judged_by_its_views() -> None:
+@pytest.mark.parametrize("n", [2, 3, 8, 11])
+def test_no_normal_is_scored_by_a_trained_projector_that_saw_it(
+    camera_of: Callable[..., Camera],
+    normals_of: Callable[..., list[Normal]],
+    monkeypatch: pytest.MonkeyPatch,
+    n: int,
+) -> None:
     torch.manual_seed(0)
-    views = torch.randn(1, 4, 40, 12)
-    judged = left_out(recorder([]), Scoring(GEOMETRY), views, None)
+    normals = normals_of(camera_of((8, 5), (12,)), torch.randn(n, 40, 12))
+    seen: list[Tensor] = []
+
+    def fit(clean: Tensor, damaged: Tensor, **_: object) -> Projector:
+        # Each normal comes with its own damaged copies.
+        assert torch.equal(damaged[:, 0], -clean)
+        seen.append(clean)
+        return fit_memory(clean.flatten(0, 1), seed=0)
+
+    monkeypatch.setattr("edgefoundad.training.foundad_folds.fit_foundad", fit)
+    fitter = Trained(
+        seed=0,
+        recipe=FAST,
+        damaged={str(normal.path): -normal.own[None] for normal in normals},
+        encoder_flops=None,
+        progress=lambda done, total: None,
+    )
+    judged = left_out(fitter, replace(RECIPE, projector="foundad"), normals)
+    assert len(judged) == n
+    assert len(seen) == (2 if n == 2 else 2 + min(n, MOST_FOLDS))
+    assert min(one.score for one in judged) > 0.05
+
+
+def test_a_single_normal_is_judged_by_its_views(
+    camera_of: Callable[..., Camera], normals_of: Callable[..., list[Normal]]
+) -> None:
+    torch.manual_seed(0)
+    mild = torch.randn(1, 3, 40, 12)
+    alone = normals_of(camera_of((8, 5), (12,)), torch.randn(1, 40, 12), mild=mild)
+    judged = left_out(Recorder(), RECIPE, alone)
     # The image itself took part and would say nothing.
     assert len(judged) == 3
     assert min(one.score for one in judged) > 0.05
+
+
+def test_a_normal_left_out_has_no_part_in_the_gate_that_weighs_it(
+    camera_of: Callable[..., Camera], normals_of: Callable[..., list[Normal]]
+) -> None:
+    torch.manual_seed(0)
+    part = np.zeros((12, 12), bool)
+    part[:4, :4] = True
+    own = torch.randn(3, 144, 12)
+    own[:, part.ravel(), 0] += 30
+    camera = camera_of((12, 12), (12,))
+    recipe = replace(RECIPE, suppressed=True)
+    normals = normals_of(camera, own, foreground=[part.ravel()] * 3)
+    before = left_out(Recorder(), recipe, normals)
+    # Another outline of the first: its own gate, fitted on the others, is the same.
+    normals[0].foreground = np.roll(part, 6, axis=(0, 1)).ravel()
+    after = left_out(Recorder(), recipe, normals)
+    assert after[0].score == before[0].score
+    assert after[1].score != before[1].score
+    # And far from the part nothing is left of what differs there.
+    assert before[0].difference[40:, 40:].max() < 0.01 * before[0].difference.max()
 
 
 def test_the_score_is_the_mean_of_the_largest_share_and_the_map_keeps_a_constant() -> None:

@@ -11,7 +11,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgefoundad.training.embedding import embed  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -20,11 +19,14 @@ from edgefoundad.demo.scene import sample_shot  # noqa: E402
 from edgefoundad.geometry import Geometry, Size  # noqa: E402
 from edgefoundad.training import catalogue, synthesis  # noqa: E402
 from edgefoundad.training import weights as weights_files  # noqa: E402
+from edgefoundad.training.blend import fit_blend  # noqa: E402
 from edgefoundad.training.detector import Embedder, Scoring  # noqa: E402
 from edgefoundad.training.encoder import build_encoder  # noqa: E402
 from edgefoundad.training.foundad import FAST, fit_foundad  # noqa: E402
+from edgefoundad.training.material import Camera  # noqa: E402
 from edgefoundad.training.memory import fit_memory  # noqa: E402
 from edgefoundad.training.projector import Projector  # noqa: E402
+from edgefoundad.training.recipe import default_features  # noqa: E402
 from edgefoundad.training.subspace import fit_subspace  # noqa: E402
 
 SHARES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1)
@@ -50,10 +52,11 @@ def material() -> tuple[Tensor, Tensor, Tensor, Scoring]:
     """Normals, their damaged copies, parts with growing damage [parts, shares, N, C], scoring."""
     entry, block = catalogue.find("efficientnet-lite0")
     geometry = Geometry.plan(Size(640, 480), short_side=224, patch=entry.patch)
+    features = default_features(entry, block)
     encoder = build_encoder(
-        entry, block=block, size=geometry.model, weights=weights_files.find(entry, None)
+        entry, features=features, size=geometry.tile, weights=weights_files.find(entry, None)
     )
-    embedder = Embedder(encoder, geometry)
+    camera = Camera(geometry, Embedder(encoder, geometry), features, encoder.channels)
     good = [render_good(sample_shot(np.random.default_rng([9, i]))) for i in range(4)]
     rng = np.random.default_rng(1)
     copies = [[d(f, rng)[0] for d in synthesis.TRAINING.values()] for f in good[:2]]
@@ -61,14 +64,15 @@ def material() -> tuple[Tensor, Tensor, Tensor, Scoring]:
         [grown(frame, share, at) for share in SHARES]
         for frame, at in zip(good[2:], [(320, 130), (240, 300)], strict=True)
     ]
-    clean, damaged, parts = (
-        embed(embedder, rows, "", lambda *_: None)
-        for rows in ([[f] for f in good[:2]], copies, growing)
+    damaged, parts = (
+        torch.stack([torch.stack([camera.embed(frame) for frame in row]) for row in rows])
+        for rows in (copies, growing)
     )
-    return clean[:, 0], damaged, parts, Scoring(geometry)
+    clean = torch.stack([camera.embed(frame) for frame in good[:2]])
+    return clean, damaged, parts, Scoring(geometry)
 
 
-@pytest.mark.parametrize("kind", ["subspace", "memory", "foundad"])
+@pytest.mark.parametrize("kind", ["subspace", "memory", "blend", "foundad"])
 def test_the_score_grows_with_the_damaged_area(
     material: tuple[Tensor, Tensor, Tensor, Scoring], kind: str
 ) -> None:
@@ -76,6 +80,7 @@ def test_the_score_grows_with_the_damaged_area(
     fits: dict[str, Callable[[], Projector]] = {
         "subspace": lambda: fit_subspace(clean.flatten(0, 1)),
         "memory": lambda: fit_memory(clean.flatten(0, 1), seed=0),
+        "blend": lambda: fit_blend(list(clean), list(clean), seed=0),
         "foundad": lambda: fit_foundad(
             clean, damaged, seed=0, recipe=replace(FAST, steps=12), shape=(96, 1)
         ),

@@ -19,6 +19,8 @@ from edgefoundad.errors import InputError  # noqa: E402
 from edgefoundad.geometry import Size  # noqa: E402
 from edgefoundad.training import catalogue, weights  # noqa: E402
 from edgefoundad.training.encoder import Encoder, build_encoder  # noqa: E402
+from edgefoundad.training.features import Features  # noqa: E402
+from edgefoundad.training.recipe import default_features  # noqa: E402
 
 WIDE = Size(224, 112)
 
@@ -48,10 +50,13 @@ def random_file(tmp_path: Path) -> Callable[..., Path]:
     return save
 
 
-def load(name: str, file: Path | None, size: Size = WIDE) -> Encoder:
+def load(
+    name: str, file: Path | None, size: Size = WIDE, *, features: Features | None = None
+) -> Encoder:
     entry, block = catalogue.find(name)
     found = weights.find(entry, file)
-    return build_encoder(entry, block=block, size=size, weights=found)
+    read = features or default_features(entry, block)
+    return build_encoder(entry, features=read, size=size, weights=found)
 
 
 def embed(encoder: Encoder, size: Size = WIDE, batch: int = 1) -> Any:
@@ -68,7 +73,8 @@ def test_the_packaged_lite0_gives_its_three_stages_on_a_non_square_grid() -> Non
     assert encoder.patch == 16
     assert encoder.mean == encoder.std == (0.5, 0.5, 0.5)
     # Each stage is a unit vector before it is averaged with its neighbours.
-    for stage in got[0].split([24, 40, 112], dim=1):
+    assert encoder.channels == (24, 40, 112)
+    for stage in got[0].split(encoder.channels, dim=1):
         assert float(stage.norm(dim=1).max()) <= 1 + 1e-4
         assert float(stage.norm(dim=1).min()) > 0.2
 

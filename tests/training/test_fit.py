@@ -17,9 +17,11 @@ pytest.importorskip("torch")
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
+from edgefoundad.geometry import Box
 from edgefoundad.images import list_images, read_image
 from edgefoundad.training.detector import load_detector
 from edgefoundad.training.fit import FitSettings, fit
+from edgefoundad.training.foundad import FAST, RECIPES
 
 QUICK = FitSettings(encoder="efficientnet-lite0", projector="subspace", size=96)
 
@@ -58,6 +60,8 @@ def many(small: Path, tmp_path: Path) -> Path:
 def facts(bundle: Bundle) -> dict[str, Any]:
     """The manifest, but for when and how fast."""
     record = bundle.manifest.model_dump(exclude={"created": True, "fit": {"seconds"}})
+    for candidate in record["fit"]["candidates"]:
+        del candidate["seconds"]
     # The page shows the date and the seconds.
     del record["files"][contract.REPORT]
     return record
@@ -69,13 +73,7 @@ def test_a_seed_decides_everything_but_the_time(
 ) -> None:
     if projector == "foundad":
         # Its training is deterministic at any length; the whole of it would take a minute here.
-        monkeypatch.setattr(
-            "edgefoundad.training.foundad.fit_foundad.__kwdefaults__",
-            {
-                "steps": 8,
-                "progress": None,
-            },
-        )
+        monkeypatch.setitem(RECIPES, "fast", replace(FAST, steps=8))
     settings = replace(QUICK, projector=projector, shots=3)
     good = small / "train/good"
     first = fit(good, tmp_path / "a" / "flange", settings)
@@ -108,10 +106,17 @@ def test_one_or_two_good_parts_make_a_detector(
     assert (calibration.rule, calibration.parts) == (
         ("views", 1) if shots == 1 else ("leave-one-out", 2)
     )
-    assert (len(manifest.fit.candidates) == 2) is (projector == "auto")
+    compared = {(c.features, c.projector) for c in manifest.fit.candidates}
+    # Two ways to read the stages, three projectors in closed form.
+    assert len(compared) == (6 if projector == "auto" else 0)
+    if projector == "auto":
+        assert "foundad (needs --budget 7m or more)" in manifest.fit.left_out
+    # One part shows no pose.
+    assert shots > 1 or manifest.normals.views == "turns"
     # 4:3 frames keep their shape.
     assert str(manifest.geometry.frame) == "640x480"
     assert str(manifest.geometry.model) == "304x224"
+    assert manifest.encoder.levels == (1, 2, 3)
     good = judge_all(bundle, parts / "test/good")
     missing = judge_all(bundle, parts / "test/missing_hole")
     assert min(missing) > np.median(good)
@@ -154,7 +159,9 @@ def test_with_more_shots_than_views_are_made_for_auto_still_chooses(
     many: Path, tmp_path: Path
 ) -> None:
     bundle = fit(many, tmp_path / "flange", replace(QUICK, projector="auto", shots=14))
-    assert len(bundle.manifest.fit.candidates) == 2
+    compared = {(c.features, c.projector) for c in bundle.manifest.fit.candidates}
+    assert len(compared) == 6
+    assert bundle.manifest.normals.views == "none"
 
 
 @pytest.mark.parametrize("rate", [0.999, 1 - 1e-12])
@@ -246,3 +253,74 @@ def test_the_same_picture_twice_is_refused(small: Path, tmp_path: Path) -> None:
     first = sorted(good.iterdir())[0]
     shutil.copy(first, good / "copy.png")
     refused(good, tmp_path / "out", "are the same picture")
+
+
+@pytest.fixture
+def spoiled(parts: Path, tmp_path: Path) -> Path:
+    """Five normals, one of which is a defective part."""
+    good = Path(shutil.copytree(parts / "train/good", tmp_path / "spoiled"))
+    shutil.copy(list_images(parts / "test/missing_hole")[0], good / "zz.png")
+    assert len(list_images(good)) == 5
+    return good
+
+
+def test_a_defective_part_among_the_normals_is_named_and_left_out_where_asked(
+    spoiled: Path, parts: Path, tmp_path: Path
+) -> None:
+    settings = replace(QUICK, projector="memory", size=160)
+    kept = fit(spoiled, tmp_path / "kept", settings).manifest.normals
+    assert kept.outliers == ["zz.png"]
+    assert len(kept.fitted) == 5
+    dropped = fit(spoiled, tmp_path / "dropped", replace(settings, drop_outliers=True))
+    assert dropped.manifest.normals.outliers == ["zz.png"]
+    assert dropped.manifest.normals.fitted == kept.fitted[:4]
+    assert dropped.manifest.threshold.calibration.n == 4
+    # What was left out is then found.
+    score = load_detector(dropped).infer(read_image(spoiled / "zz.png"))[1]
+    assert score > dropped.manifest.threshold.score
+
+
+def test_good_parts_are_no_outliers(parts: Path, tmp_path: Path) -> None:
+    settings = replace(QUICK, projector="memory", size=160)
+    assert fit(parts / "train/good", tmp_path / "x", settings).manifest.normals.outliers == []
+
+
+def test_folders_of_other_frames_make_one_detector(small: Path, tmp_path: Path) -> None:
+    other = tmp_path / "squares"
+    other.mkdir()
+    for path in list_images(small / "train/good")[:3]:
+        write_image(other / path.name, np.ascontiguousarray(read_image(path)[:, 20:140]))
+    folders = [small / "train/good", other]
+    settings = replace(QUICK, projector="memory", shots=3)
+    bundle = fit(folders, tmp_path / "both", settings)
+    manifest = bundle.manifest
+    assert manifest.normals.categories == [str(folder) for folder in folders]
+    assert {name.split("/")[0] for name in manifest.normals.fitted} == {"good", "squares"}
+    assert len(manifest.normals.fitted) == 6
+    assert manifest.threshold.calibration.parts == 6
+    assert str(manifest.geometry.frame) == "160x120"
+    assert [str(geometry.frame) for geometry in manifest.other_frames] == ["120x120"]
+    # It knows the patches of both: those it was fitted on lie at next to no distance.
+    for folder, geometry in zip(folders, [manifest.geometry, *manifest.other_frames], strict=True):
+        detector = load_detector(bundle, geometry=geometry)
+        for name in manifest.normals.fitted:
+            if name.startswith(f"{folder.name}/"):
+                score = detector.infer(read_image(folder / name.split("/")[1]))[1]
+                assert score < 0.01 * manifest.threshold.score
+    # One folder of that kind knows no others.
+    alone = fit(folders[0], tmp_path / "alone", settings).manifest
+    assert (alone.normals.categories, alone.other_frames) == ([], [])
+
+
+def test_what_only_one_frame_size_can_have_is_refused_for_two(small: Path, tmp_path: Path) -> None:
+    other = tmp_path / "squares"
+    other.mkdir()
+    for path in list_images(small / "train/good")[:3]:
+        write_image(other / path.name, np.ascontiguousarray(read_image(path)[:, 20:140]))
+    folders = [small / "train/good", other]
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="expected one size for --roi"):
+        fit(folders, out, replace(QUICK, roi=Box(0, 0, 96, 96)))
+    with pytest.raises(InputError, match="choose --projector auto"):
+        fit(folders, out, replace(QUICK, projector="foundad", shots=2))
+    assert not out.exists()

@@ -10,7 +10,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgefoundad.training.embedding import embed  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -23,6 +22,8 @@ from edgefoundad.training import weights as weights_files  # noqa: E402
 from edgefoundad.training.detector import Embedder  # noqa: E402
 from edgefoundad.training.encoder import build_encoder  # noqa: E402
 from edgefoundad.training.foreground import find_foreground, to_frame  # noqa: E402
+from edgefoundad.training.material import Camera  # noqa: E402
+from edgefoundad.training.recipe import default_features  # noqa: E402
 
 Frame = NDArray[np.uint8]
 
@@ -31,11 +32,12 @@ def embedded(frames: list[Frame], size: int) -> tuple[Tensor, Size]:
     entry, block = catalogue.find("efficientnet-lite0")
     height, width = frames[0].shape[:2]
     geometry = Geometry.plan(Size(width, height), short_side=size, patch=entry.patch)
+    features = default_features(entry, block)
     encoder = build_encoder(
-        entry, block=block, size=geometry.model, weights=weights_files.find(entry, None)
+        entry, features=features, size=geometry.tile, weights=weights_files.find(entry, None)
     )
-    clean = embed(Embedder(encoder, geometry), [[f] for f in frames], "", lambda *_: None)
-    return clean[:, 0], geometry.grid
+    camera = Camera(geometry, Embedder(encoder, geometry), features, encoder.channels)
+    return torch.stack([camera.embed(frame) for frame in frames]), geometry.grid
 
 
 def found(frames: list[Frame], size: int = 320) -> list[NDArray[np.bool_]] | None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from edgefoundad.errors import InputError  # noqa: E402
+from edgefoundad.training.blend import fit_blend  # noqa: E402
 from edgefoundad.training.foundad import FAST, fit_foundad  # noqa: E402
-from edgefoundad.training.memory import fit_memory  # noqa: E402
+from edgefoundad.training.memory import _cover, fit_memory  # noqa: E402
 from edgefoundad.training.projector import Projector, build_projector  # noqa: E402
 from edgefoundad.training.subspace import VARIANCE, SubspaceProjector, fit_subspace  # noqa: E402
 
@@ -113,6 +114,47 @@ def test_a_coreset_covers_better_than_a_draw_and_is_the_same_each_time(embedding
     assert float(small(bank[None]).max()) < brute_force(drawn, bank).max()
 
 
+def radius(points: Tensor, chosen: Tensor) -> float:
+    """How far the point lies that is farthest from those chosen."""
+    return float(torch.cdist(points.double(), points[chosen].double()).amin(1).max())
+
+
+def one_by_one(points: Tensor, count: int, first: int) -> Tensor:
+    """The k-centre greedy rule as it is defined: always the farthest."""
+    chosen = [first]
+    nearest = torch.full((len(points),), torch.inf, dtype=torch.float64)
+    while len(chosen) < count:
+        last = points[chosen[-1]].double()
+        nearest = torch.minimum(nearest, (points.double() - last).norm(dim=1))
+        chosen.append(int(nearest.argmax()))
+    return torch.tensor(chosen)
+
+
+@pytest.mark.parametrize(("dimension", "count"), [(3, 40), (8, 300), (64, 700)])
+def test_rounds_cover_as_well_as_one_by_one(dimension: int, count: int) -> None:
+    torch.manual_seed(dimension)
+    points = torch.randn(2500, dimension)
+    chosen = _cover(points, count, seed=0)
+    assert len(set(chosen.tolist())) == len(chosen) == count
+    assert torch.equal(chosen, _cover(points, count, seed=0))
+    # Distances are those of the projection, in which both cover.
+    generator = torch.Generator().manual_seed(0)
+    flat = points @ torch.randn(dimension, dimension, generator=generator)
+    truth = one_by_one(flat, count, int(chosen[0]))
+    assert radius(flat, chosen) <= 1.1 * radius(flat, truth)
+
+
+@pytest.mark.parametrize("sorts", [1, 3])
+def test_a_coreset_of_points_that_repeat_is_found(sorts: int) -> None:
+    # A flat picture: there are fewer sorts of patches than entries.
+    torch.manual_seed(0)
+    kinds = torch.randn(sorts, 16)
+    bank = kinds.repeat(1000, 1)
+    projector = fit_memory(bank, seed=0, capacity=700)
+    assert projector.settings()["entries"] == 700
+    assert float(projector(kinds[None]).max()) < 1e-5
+
+
 def test_a_bank_within_capacity_is_kept_whole(embeddings: Make) -> None:
     bank = embeddings(1, patches=20)[0]
     assert fit_memory(bank, seed=0, capacity=20).settings()["entries"] == 20
@@ -121,7 +163,7 @@ def test_a_bank_within_capacity_is_kept_whole(embeddings: Make) -> None:
 # Files
 
 
-@pytest.fixture(params=["subspace", "memory", "foundad"])
+@pytest.fixture(params=["subspace", "memory", "blend", "foundad"])
 def fitted(
     request: pytest.FixtureRequest, embeddings: Make, damaged_copies: Callable[..., Tensor]
 ) -> Projector:
@@ -130,6 +172,8 @@ def fitted(
         return fit_subspace(clean.flatten(0, 1))
     if request.param == "memory":
         return fit_memory(clean.flatten(0, 1), seed=0)
+    if request.param == "blend":
+        return fit_blend(list(clean), list(clean), seed=0)
     return fit_foundad(clean, damaged_copies(clean), seed=0, recipe=replace(FAST, steps=2))
 
 

@@ -7,7 +7,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgefoundad.training.embedding import embed  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
@@ -17,11 +16,14 @@ from edgefoundad.geometry import UNTILED, Box, Geometry, Size  # noqa: E402
 from edgefoundad.training import synthesis  # noqa: E402
 from edgefoundad.training.detector import Detector, Embedder, Head, Scoring  # noqa: E402
 from edgefoundad.training.encoder import Encoder  # noqa: E402
+from edgefoundad.training.features import Features  # noqa: E402
 from edgefoundad.training.frames import golden_frames  # noqa: E402
+from edgefoundad.training.material import Camera  # noqa: E402
 from edgefoundad.training.preprocess import Preprocess, blend_matrix  # noqa: E402
 from edgefoundad.training.projector import Projector  # noqa: E402
 from edgefoundad.training.region import damage_within, views_within  # noqa: E402
 from edgefoundad.training.select import patch_mask  # noqa: E402
+from edgefoundad.training.views import flipped, turned, views  # noqa: E402
 
 PATCH = 8
 FRAME = Size(200, 144)
@@ -31,11 +33,11 @@ ROI = Box(37, 21, 120, 90)
 class Averages(Encoder):
     """A patch's embedding is its mean colour: what a patch sees can be worked out by hand."""
 
-    dimension, patch = 3, PATCH
+    channels, patch = (3,), PATCH
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool2d(image, PATCH).flatten(2).transpose(1, 2)
+    def levels(self, image: Tensor) -> list[Tensor]:
+        return [torch.nn.functional.avg_pool2d(image, PATCH).flatten(2).transpose(1, 2)]
 
 
 class Brightness(Projector):
@@ -49,7 +51,9 @@ class Brightness(Projector):
 
 
 def detector(geometry: Geometry) -> Detector:
-    return Detector(Embedder(Averages(), geometry), Brightness(), Scoring(geometry)).eval()
+    encoder = Averages(Features((0,)), geometry.tile_grid)
+    head = Head(Brightness(), Scoring(geometry))
+    return Detector(Embedder(encoder, geometry), head).eval()
 
 
 def plan(tiles: Size = UNTILED, roi: Box | None = None) -> Geometry:
@@ -194,9 +198,10 @@ def test_one_tile_is_scored_as_if_there_were_no_tiles() -> None:
 def test_kept_embeddings_are_judged_as_the_frames_are(tiles: Size) -> None:
     geometry = plan(tiles, ROI)
     judge = detector(geometry)
+    camera = Camera(geometry, judge.embedder, Features((0,)), (3,))
     frames = [noise(0), noise(1)]
-    kept = embed(judge.embedder, [frames], "", lambda *_: None)[0]
-    difference, score = Head(judge.projector, judge.scoring)(kept)
+    kept = torch.stack([camera.embed(frame) for frame in frames])
+    difference, score = judge.head(kept)
     assert kept.shape == (2, len(geometry.tile_boxes) * np.prod(geometry.tile_grid), 3)
     for i, frame in enumerate(frames):
         expected = judge.infer(frame)
@@ -209,7 +214,7 @@ def test_kept_embeddings_are_judged_as_the_frames_are(tiles: Size) -> None:
     mask[geometry.box_to_frame(Box(4 * column, 4 * row, 4, 4)).slices] = True
     bright = np.where(mask[..., None], np.uint8(255), np.uint8(0)).repeat(3, axis=2)
     shares = patch_mask(mask, geometry)
-    stitched = judge.head.differences(embed(judge.embedder, [[bright]], "", lambda *_: None)[0])
+    stitched = judge.head.differences(camera.embed(bright)[None])
     assert shares.shape == stitched[0].shape
     assert shares.argmax() == int(stitched[0].argmax()) == patch
 
@@ -226,7 +231,9 @@ def test_synthetic_damage_views_and_golden_frames_stay_in_the_region_of_interest
         assert mask.any()
         assert (damaged != frame).any()
     golden = golden_frames([frame], 0, seen=ROI)
-    for changed in [*views_within(frame, ROI), *golden.frames]:
+    made = [view for make in (views, turned, flipped) for view in views_within(make, frame, ROI)]
+    assert len(made) == 6 + 7 + 2
+    for changed in [*made, *golden.frames]:
         assert np.array_equal(changed[outside], frame[outside])
         assert (changed != frame).any()
 

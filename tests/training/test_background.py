@@ -1,0 +1,154 @@
+"""The gate between part and background: what it takes away, and what it never does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from numpy.typing import NDArray  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from edgefoundad.errors import InputError  # noqa: E402
+from edgefoundad.geometry import Geometry, Size  # noqa: E402
+from edgefoundad.training.background import REACH, Gate, fit_gate, load_gate  # noqa: E402
+from edgefoundad.training.detector import Head, Scoring  # noqa: E402
+from edgefoundad.training.memory import fit_memory  # noqa: E402
+
+GRID = Size(20, 16)
+Mask = NDArray[np.bool_]
+
+
+def outline(left: int = 5, top: int = 4) -> Mask:
+    """A part of 8 x 6 patches."""
+    mask = np.zeros((GRID.height, GRID.width), bool)
+    mask[top : top + 6, left : left + 8] = True
+    return mask
+
+
+def looks(mask: Mask, seed: int) -> Tensor:
+    """Embeddings of a frame, float32 [N, 16]: parts and background differ in two channels."""
+    generator = torch.Generator().manual_seed(seed)
+    made = 0.3 * torch.randn(mask.size, 16, generator=generator)
+    on = torch.from_numpy(mask.ravel())
+    made[on, :2] += 2
+    made[~on, :2] -= 2
+    return made
+
+
+@pytest.fixture(scope="module")
+def gate() -> Gate:
+    masks = [outline(5, 4), outline(7, 5), outline(3, 3)]
+    clean = torch.stack([looks(mask, seed) for seed, mask in enumerate(masks)])
+    return fit_gate(clean, np.stack([mask.ravel() for mask in masks]), GRID)
+
+
+def near(mask: Mask, reach: int) -> Mask:
+    """The mask and all within some patches of it, slowly."""
+    rows, columns = np.nonzero(mask)
+    y, x = np.mgrid[: GRID.height, : GRID.width]
+    apart = np.maximum(abs(y[..., None] - rows), abs(x[..., None] - columns)).min(-1)
+    return np.asarray(apart <= reach)
+
+
+def weights(gate: Gate, mask: Mask, seed: int = 9) -> NDArray[np.float32]:
+    got = gate(looks(mask, seed)[None])
+    assert got.shape == (1, mask.size)
+    return np.asarray(got.reshape(mask.shape).numpy())
+
+
+def test_on_and_beside_the_part_differences_stay_and_far_from_it_they_go(gate: Gate) -> None:
+    # It lies where no normal has it: it is known by what it looks like.
+    mask = outline(10, 8)
+    got = weights(gate, mask)
+    assert got[near(mask, REACH)].min() >= 0.99
+    assert got[~near(mask, REACH)].max() < 0.01
+    assert got.max() <= 1
+
+
+def test_a_gap_in_the_part_keeps_its_surroundings(gate: Gate) -> None:
+    # A missing piece shows background: as wide as the gate reaches from both sides.
+    mask = outline()
+    mask[5 : 5 + 2 * REACH, 6 : 6 + 2 * REACH] = False
+    got = weights(gate, mask)
+    assert got[near(outline(), REACH)].min() >= 0.99
+
+
+def test_a_frame_without_a_part_is_all_background(gate: Gate) -> None:
+    assert weights(gate, np.zeros((GRID.height, GRID.width), bool)).max() < 0.01
+
+
+def test_each_tile_of_a_batch_is_weighed_by_itself(gate: Gate) -> None:
+    full, empty = looks(outline(), 1), looks(np.zeros_like(outline()), 2)
+    together = gate(torch.stack([full, empty]))
+    torch.testing.assert_close(together[0], gate(full[None])[0])
+    torch.testing.assert_close(together[1], gate(empty[None])[0])
+
+
+def test_fewer_patches_than_channels_still_give_a_gate() -> None:
+    small = Size(4, 3)
+    on = np.zeros((1, 12), bool)
+    on[0, :5] = True
+    torch.manual_seed(0)
+    clean = torch.randn(1, 12, 64)
+    clean[0, :5] += 1
+    got = fit_gate(clean, on, small)
+    assert torch.isfinite(got(clean)).all()
+    assert float(got(clean)[0, :5].min()) > 0.99
+
+
+def test_a_head_weighs_differences_before_it_scores(gate: Gate) -> None:
+    geometry = Geometry.plan(Size(16 * 20, 16 * 16), short_side=256, patch=16)
+    assert geometry.grid == GRID
+    mask = outline()
+    memory = fit_memory(looks(mask, 1), seed=0)
+    frame = looks(mask, 2)
+    clutter = torch.from_numpy(~near(mask, REACH + 1)).flatten().nonzero()[:4, 0]
+    frame[clutter, 5:] += 2
+    plain, gated = (Head(memory, Scoring(geometry), one)(frame[None]) for one in (None, gate))
+    clean = looks(mask, 2)
+    unspoiled = Head(memory, Scoring(geometry), gate)(clean[None])[1]
+    assert float(plain[1]) > 3 * float(gated[1])
+    assert float(gated[1]) == pytest.approx(float(unspoiled), rel=0.05)
+    hurt = clean.clone()
+    spot = torch.from_numpy(mask).flatten().nonzero()[10:13, 0]
+    hurt[spot, 5:] += 2
+    found = [float(Head(memory, Scoring(geometry), one)(hurt[None])[1]) for one in (None, gate)]
+    assert found[1] == pytest.approx(found[0], rel=0.01)
+
+
+def test_it_comes_back_from_its_file_for_any_grid(gate: Gate, tmp_path: Path) -> None:
+    path = tmp_path / "background.safetensors"
+    gate.save(path)
+    probe = looks(outline(), 3)[None]
+    again = load_gate(path, 16, GRID)
+    assert torch.equal(again(probe), gate(probe))
+    assert not any(tensor.requires_grad for tensor in again.state_dict().values())
+    # Transposed it is another picture, judged by the same rule.
+    other = Size(GRID.height, GRID.width)
+    turned = probe.reshape(GRID.height, GRID.width, 16).transpose(0, 1).reshape(1, -1, 16)
+    expected = gate(probe).reshape(GRID.height, GRID.width).T.reshape(1, -1)
+    torch.testing.assert_close(load_gate(path, 16, other)(turned), expected)
+    torch.testing.assert_close(gate.for_grid(other)(turned), expected)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "missing", "other", "narrower"])
+def test_a_foreign_file_is_refused(gate: Gate, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "background.safetensors"
+    gate.save(path)
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "other":
+        save_file({"basis": torch.zeros(3)}, path)
+    elif damage == "narrower":
+        Gate(8, GRID).save(path)
+    else:
+        path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"hello"}[damage])
+    with pytest.raises(InputError, match="does not fit its manifest") as caught:
+        load_gate(path, 16, GRID)
+    assert "\n" not in str(caught.value)
