@@ -190,6 +190,7 @@ class Candidate(_Record):
         margin: how far damage lifts a score beyond the spread of untouched ones, 0 to 1.
         localisation: AUROC of patch differences inside against outside the damage.
         seconds: taken to compare it.
+        chosen: whether the detector is made this way.
     """
 
     features: str
@@ -200,6 +201,7 @@ class Candidate(_Record):
     margin: FiniteFloat
     localisation: FiniteFloat
     seconds: FiniteFloat
+    chosen: bool = False
 
     @property
     def merit(self) -> float:

@@ -129,7 +129,7 @@ def manifest(threshold_of: Callable[..., Threshold]) -> Manifest:
         encoder=schema.EncoderRecord(
             name="tiny",
             model="tiny_vit",
-            block=6,
+            levels=(6,),
             dimension=8,
             patch=14,
             weights=schema.WeightsRecord(
@@ -147,7 +147,18 @@ def manifest(threshold_of: Callable[..., Threshold]) -> Manifest:
             seed=0,
             seconds=1.5,
             device="cpu",
-            candidates=[schema.Candidate(projector="subspace", detection=0.9, localisation=0.8)],
+            candidates=[
+                schema.Candidate(
+                    features="level 6",
+                    projector="subspace",
+                    background="kept",
+                    top_fraction=0.01,
+                    detection=0.9,
+                    margin=0.7,
+                    localisation=0.8,
+                    seconds=1.0,
+                )
+            ],
         ),
         graph=schema.GraphRecord(
             file="model.onnx",
