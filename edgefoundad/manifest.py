@@ -191,6 +191,7 @@ class Candidate(_Record):
         localisation: AUROC of patch differences inside against outside the damage.
         head_start: what it is ahead by before any evidence.
         seconds: taken to compare it.
+        chosen: whether the detector is made this way.
     """
 
     features: str
@@ -202,6 +203,7 @@ class Candidate(_Record):
     localisation: FiniteFloat
     head_start: FiniteFloat = 0.0
     seconds: FiniteFloat
+    chosen: bool = False
 
     @property
     def standing(self) -> float:

@@ -156,7 +156,7 @@ def manifest(threshold_of: Callable[..., Threshold]) -> Manifest:
                     detection=0.9,
                     margin=0.7,
                     localisation=0.8,
-                    seconds=0.1,
+                    seconds=1.0,
                 )
             ],
         ),

@@ -36,6 +36,8 @@ shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 sizes = st.builds(Size, st.integers(1, 10_000), st.integers(1, 10_000))
+kinds = st.sampled_from(["subspace", "memory", "blend", "foundad"])
+backgrounds = st.sampled_from(["kept", "suppressed"])
 geometries = st.builds(Geometry, frame=sizes, model=sizes, grid=sizes, map=sizes)
 
 
@@ -63,7 +65,9 @@ manifests = st.builds(
         EncoderRecord,
         name=words,
         model=words,
-        block=st.none() | counts,
+        levels=st.lists(counts, min_size=1, max_size=4).map(tuple),
+        fusion=st.sampled_from(["concat", "mean"]),
+        neighbourhood=st.integers(1, 9),
         dimension=counts,
         patch=counts,
         weights=st.builds(
@@ -76,13 +80,16 @@ manifests = st.builds(
     ),
     projector=st.builds(
         ProjectorRecord,
-        kind=st.sampled_from(["subspace", "memory", "foundad"]),
+        kind=kinds,
         settings=st.dictionaries(words, counts | numbers, max_size=4),
         parameters=counts,
         why=words,
     ),
     geometry=geometries,
-    score=st.builds(ScoreRule, top_fraction=shares),
+    other_frames=st.lists(geometries, max_size=2),
+    score=st.builds(
+        ScoreRule, top_fraction=shares, smoothing=st.floats(0, 9), background=backgrounds
+    ),
     threshold=st.builds(
         Threshold,
         score=numbers,
@@ -96,6 +103,9 @@ manifests = st.builds(
         fitted=st.lists(words, max_size=4),
         calibrated=counts,
         colour=st.booleans(),
+        outliers=st.lists(words, max_size=2),
+        views=st.sampled_from(["none", "turns", "turns+flips"]),
+        categories=st.lists(words, max_size=2),
     ),
     fit=st.builds(
         FitRecord,
@@ -103,9 +113,21 @@ manifests = st.builds(
         seconds=numbers,
         device=words,
         candidates=st.lists(
-            st.builds(Candidate, projector=words, detection=numbers, localisation=numbers),
+            st.builds(
+                Candidate,
+                features=words,
+                projector=kinds,
+                background=backgrounds,
+                top_fraction=shares,
+                detection=numbers,
+                margin=numbers,
+                localisation=numbers,
+                seconds=numbers,
+                chosen=st.booleans(),
+            ),
             max_size=3,
         ),
+        left_out=st.lists(words, max_size=2),
     ),
     graph=st.none()
     | st.builds(
@@ -156,7 +178,13 @@ def test_an_unknown_or_a_missing_key_is_refused_at_every_level(manifest: Manifes
     record = json.loads(manifest.to_json())
     paths = list(objects(record))
     assert len(paths) >= 10
-    optional = [((), "graph"), ((), "files"), ((), "schema_version")]
+    optional = [
+        *(((), key) for key in ("graph", "files", "schema_version", "other_frames")),
+        *((("encoder",), key) for key in ("fusion", "neighbourhood")),
+        *((("score",), key) for key in ("smoothing", "background")),
+        *((("normals",), key) for key in ("outliers", "views", "categories")),
+        (("fit",), "left_out"),
+    ]
     for path in paths:
         extra = copy.deepcopy(record)
         at(extra, path)["surprise"] = 1
@@ -191,6 +219,7 @@ def test_numbers_that_decide_nothing_are_refused(manifest: Manifest, number: flo
         (("threshold",), "map"),
         (("threshold", "calibration"), "false_alarms"),
         (("score",), "top_fraction"),
+        (("score",), "smoothing"),
         (("graph",), "score_error"),
         (("graph",), "map_correlation"),
         (("projector", "settings"), "rank"),
@@ -233,6 +262,27 @@ def test_another_schema_is_refused(manifest: Manifest, version: object) -> None:
     record = json.loads(manifest.to_json())
     record["schema_version"] = version
     assert "schema_version" in refused(record)
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "value"),
+    [
+        (("encoder",), "levels", []),
+        (("encoder",), "fusion", "sum"),
+        (("encoder",), "neighbourhood", 0),
+        (("encoder",), "block", 6),
+        (("score",), "smoothing", -0.5),
+        (("score",), "background", "blurred"),
+        (("normals",), "views", "flips"),
+        (("projector",), "kind", "magic"),
+    ],
+)
+def test_a_detector_of_a_kind_that_cannot_be_built_is_refused(
+    manifest: Manifest, path: tuple[str, ...], key: str, value: object
+) -> None:
+    record = json.loads(manifest.to_json())
+    at(record, path)[key] = value
+    assert key in refused(record)
 
 
 def test_the_summary_is_plain_json(manifest: Manifest) -> None:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from edgefoundad.geometry import UNTILED, Geometry
 from edgefoundad.heatmap import Rgb
-from edgefoundad.manifest import Candidate, Manifest
+from edgefoundad.manifest import Manifest
 from edgefoundad.report import page
+from edgefoundad.report.candidates import choice_section
 from edgefoundad.report.chart import Series, score_chart
 from edgefoundad.report.evidence import count, heading, percent, times
 from edgefoundad.report.picture import THUMBNAIL, WIDEST, heated, shrunk
@@ -69,9 +70,10 @@ def write_fit_report(
         [
             *heading(manifest, "Fit report", _fit_lead(manifest)),
             _score_section(manifest),
+            *_outliers_section(manifest, pictures),
             _normals_section(manifest, pictures),
             _worst_section(manifest, unusual),
-            _projector_section(manifest),
+            choice_section(manifest),
             page.section("Facts", page.facts(detector_facts(manifest))),
         ],
     )
@@ -107,16 +109,40 @@ def _score_section(manifest: Manifest) -> str:
     )
 
 
+def _outliers_section(manifest: Manifest, pictures: FitPictures) -> list[str]:
+    """The normals that differ from all others; no section where there is none."""
+    outliers = manifest.normals.outliers
+    if not outliers:
+        return []
+    where = {name: i for i, name in enumerate(pictures.names)}
+    kept = [where[name] for name in outliers if name in where]
+    dropped = [name for name in outliers if name not in where]
+    body = []
+    if kept:
+        body += [
+            page.note(
+                f"{count(len(kept), 'good part')} stood apart from all others, and took part.",
+                "A defect among the good parts teaches the detector to pass it. Remove what is no "
+                "good part and fit again, or leave all of these out with --drop-outliers. Keep "
+                "what is good and merely rare.",
+                warning=True,
+            ),
+            page.heat_legend(),
+            page.figures([_figure(manifest, pictures, i, WIDEST) for i in kept]),
+        ]
+    if dropped:
+        body.append(
+            page.paragraph(
+                f"Left out of the fit, as asked: {', '.join(dropped)}. Look at them: one that is "
+                "good and merely rare would be called anomalous."
+            )
+        )
+    return [page.section(f"Unlike the others ({len(outliers)})", *body)]
+
+
 def _normals_section(manifest: Manifest, pictures: FitPictures) -> str:
     shown = range(min(len(pictures.names), _MOST_NORMALS))
-    items = [
-        page.figure(
-            _fitted(manifest, pictures, i, THUMBNAIL),
-            f"{html.escape(pictures.names[i])}<br>score "
-            f"{times(pictures.scores[i], manifest.threshold.score)}",
-        )
-        for i in shown
-    ]
+    items = [_figure(manifest, pictures, i, THUMBNAIL) for i in shown]
     rest = pictures.names[len(shown) :]
     unseen = (
         [page.paragraph(f"Without a picture here: {', '.join(rest)}.", "quiet")] if rest else []
@@ -134,26 +160,21 @@ def _normals_section(manifest: Manifest, pictures: FitPictures) -> str:
     )
 
 
-def _fitted(
-    manifest: Manifest, pictures: FitPictures, i: int, widest: int
-) -> list[tuple[Rgb, str]]:
+def _figure(manifest: Manifest, pictures: FitPictures, i: int, widest: int) -> str:
+    """One normal beside its heat map, named in bold where there is room."""
     frame, name = shrunk(pictures.frames[i], widest), pictures.names[i]
     heat = heated(frame, pictures.differences[i], manifest.threshold.map, pictures.geometries[i])
-    return [(frame, name), (heat, f"heat map of {name}")]
+    shown = html.escape(name) if widest == THUMBNAIL else f"<b>{html.escape(name)}</b>"
+    score = times(pictures.scores[i], manifest.threshold.score)
+    images = [(frame, name), (heat, f"heat map of {name}")]
+    return page.figure(images, f"{shown}<br>score {score}")
 
 
 def _worst_section(manifest: Manifest, pictures: FitPictures) -> str:
     order = sorted(range(len(pictures.names)), key=lambda i: -pictures.scores[i])
     few = min(_WORST, (len(order) + 1) // 2)
     order = order[: _WORST if pictures.judged == "held-out" else few]
-    items = [
-        page.figure(
-            _fitted(manifest, pictures, i, WIDEST),
-            f"<b>{html.escape(pictures.names[i])}</b><br>score "
-            f"{times(pictures.scores[i], manifest.threshold.score)}",
-        )
-        for i in order
-    ]
+    items = [_figure(manifest, pictures, i, WIDEST) for i in order]
     return page.section(
         "The most unusual normals",
         page.paragraph(
@@ -162,61 +183,6 @@ def _worst_section(manifest: Manifest, pictures: FitPictures) -> str:
         ),
         page.figures(items),
     )
-
-
-def _projector_section(manifest: Manifest) -> str:
-    candidates = manifest.fit.candidates
-    kind, why = manifest.projector.kind, manifest.projector.why
-    # The sentence of an automatic choice names the projector itself.
-    sentence = why if why.startswith(f"{kind},") else f"{kind}: {why}"
-    body = [page.paragraph(f"{sentence}.")]
-    if candidates:
-        chosen = _chosen(manifest)
-        ranked = sorted(candidates, key=lambda c: -c.standing)
-        rows = [
-            (
-                c.projector + (" (chosen)" if c == chosen else ""),
-                c.features,
-                c.background,
-                percent(c.top_fraction, "g"),
-                f"{c.detection:.3f}",
-                f"{c.margin:.3f}",
-                f"{c.localisation:.3f}",
-                f"{c.head_start:.2f}",
-                f"{c.standing:.3f}",
-            )
-            for c in ranked
-        ]
-        heads = ("projector", "reads", "background", "score over")
-        figures = ("detection", "margin", "localisation", "head start", "standing")
-        body.append(page.table((*heads, *figures), rows))
-        body.append(
-            page.paragraph(
-                "On synthetic damage of these good parts, each left out of the fit in turn, of "
-                "kinds that no projector was trained on. Detection and localisation are AUROC: 1 "
-                "is perfect, 0.5 is guessing. The margin says how far damage lifts a score beyond "
-                "the spread of good parts, from 0 to 1. The standing is the mean of the three and "
-                "a head start for what holds on most parts. It ranks the candidates; real "
-                "defects are another matter.",
-                "quiet",
-            )
-        )
-    if manifest.fit.left_out:
-        left = "; ".join(manifest.fit.left_out)
-        body.append(page.paragraph(f"Not compared, for lack of time: {left}.", "quiet"))
-    return page.section("How the projector was chosen", *body)
-
-
-def _chosen(manifest: Manifest) -> Candidate | None:
-    """The candidate that the detector is."""
-    for candidate in manifest.fit.candidates:
-        if (
-            manifest.projector.why.startswith(f"{candidate.projector}, {candidate.features}")
-            and candidate.background == manifest.score.background
-            and candidate.top_fraction == manifest.score.top_fraction
-        ):
-            return candidate
-    return None
 
 
 def detector_facts(manifest: Manifest) -> list[tuple[str, str]]:

@@ -65,6 +65,20 @@ tbody th{font-weight:500}
 .versus thead th{width:auto;color:var(--ink);font-size:15px;font-weight:600;white-space:normal;
 overflow-wrap:anywhere}
 .facts td{overflow-wrap:anywhere;padding-right:0}
+.choice{table-layout:fixed;width:100%;margin-top:18px}
+.choice th:first-child{width:52%}
+.choice th,.choice td{padding:9px 12px}
+.choice small{display:block;color:var(--quiet);font-size:13px;font-weight:400;line-height:1.4}
+.choice .merit{font-weight:600}
+.choice .chosen>*{background:var(--panel)}
+.choice .chosen>th{box-shadow:inset 3px 0 var(--good)}
+.mark{background:var(--good);color:var(--paper);border-radius:3px;padding:1px 7px;margin-left:4px;
+font-size:12px;white-space:nowrap}
+.bar{display:block;height:3px;margin-top:4px;background:var(--rule)}
+.bar i{display:block;height:100%;background:var(--good)}
+details{margin-top:14px}
+summary{color:var(--quiet);font-size:14px;cursor:pointer}
+.choice+p,details+p{margin-top:18px}
 .chart{display:block;overflow:visible;margin:20px 0 8px;max-width:900px;font-size:12.5px}
 .chart text{fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:4px;
 stroke-linejoin:round}
@@ -112,7 +126,12 @@ white-space:nowrap}
 @media (max-width:600px){main{padding:28px 16px 48px}h1{font-size:26px}.lead{font-size:17px}
 section{margin-top:36px;padding-top:22px}.cards{grid-template-columns:1fr 1fr}
 .card{padding:12px 14px}.card b{font-size:22px}.facts th{width:38%;padding-right:14px}
-th,td,.versus td{padding-right:12px}.versus{font-size:14px}}
+th,td,.versus td{padding-right:12px}.versus{font-size:14px}
+.choice,.choice thead,.choice tbody{display:block}
+.choice tr{display:grid;grid-template-columns:repeat(4,1fr);border-bottom:1px solid var(--rule)}
+.choice th,.choice td{border:0;padding:2px 6px 9px;font-size:14px}.choice thead th{font-size:12px}
+.choice tbody th:first-child{grid-column:1/-1;width:auto;padding:9px 6px 2px}
+.choice thead th:first-child{display:none}}
 @media print{body{font-size:11pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 main{padding:0;max-width:none}h2,h3{break-after:avoid}tr,.cards,.chart,.note{break-inside:avoid}
 .cards{grid-template-columns:repeat(3,1fr)}.pairs{grid-template-columns:1fr 1fr}

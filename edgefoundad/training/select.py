@@ -79,7 +79,8 @@ class Choice:
     """What was chosen, from what.
 
     Attributes:
-        candidates: all that were compared, with their figures, in the order of their cost.
+        candidates: all that were compared, with their figures, in the order of their cost; the
+            chosen one is marked.
         left_out: those that the time left no room for.
     """
 
@@ -90,14 +91,16 @@ class Choice:
 
     def against(self, normals: Sequence[Normal], trials: Sequence[Trial], fitter: Fitter) -> Choice:
         """Hold one more kind of projector, dearer than the others, against what was chosen."""
-        now = next(c for c in self.candidates if _is(c, self.recipe))
+        now = next(candidate for candidate in self.candidates if candidate.chosen)
         rival = Recipe(self.recipe.features, fitter.kind)
         pairs = _try(rival, normals, trials, fitter)
         best, _ = _best([(self.recipe, now), *pairs])
         compared = [(self.recipe, now), *pairs]
-        candidates = [*self.candidates, *(candidate for _, candidate in pairs)]
-        why = self.why if best == self.recipe else _why(best, compared)
-        return Choice(best, why, candidates, self.left_out)
+        if best == self.recipe:
+            candidates = [*self.candidates, *(candidate for _, candidate in pairs)]
+            return replace(self, candidates=candidates)
+        beaten = [candidate.model_copy(update={"chosen": False}) for candidate in self.candidates]
+        return Choice(best, _why(best, compared), [*beaten, *_marked(pairs, best)], self.left_out)
 
 
 def choose(
@@ -147,7 +150,7 @@ def choose(
     shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
     best, _ = _best(shares)
     compared += [pair for pair in varied if pair[0] != base and pair in (*backgrounds, *shares)]
-    return Choice(best, _why(best, compared), [candidate for _, candidate in compared], left_out)
+    return Choice(best, _why(best, compared), _marked(compared, best), left_out)
 
 
 def _try(
@@ -244,13 +247,8 @@ def _localisation(flat: NDArray[np.float32], mask: NDArray[np.float32]) -> float
     return auroc(inside[keep], flat[keep])
 
 
-def _is(candidate: Candidate, recipe: Recipe) -> bool:
-    return (
-        candidate.features == str(recipe.features)
-        and candidate.projector == recipe.projector
-        and candidate.top_fraction == recipe.top_fraction
-        and (candidate.background == "suppressed") is recipe.suppressed
-    )
+def _marked(compared: Sequence[tuple[Recipe, Candidate]], chosen: Recipe) -> list[Candidate]:
+    return [c.model_copy(update={"chosen": recipe == chosen}) for recipe, c in compared]
 
 
 def _best(compared: Sequence[tuple[Recipe, Candidate]]) -> tuple[Recipe, Candidate]:
