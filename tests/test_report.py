@@ -353,7 +353,7 @@ def test_facts_are_told(tmp_path: Path) -> None:
 
 def rows_of(page: Page) -> list[str]:
     """The candidates' rows as text, in order."""
-    rows = re.findall(r"<tr[^>]*>(<th scope=\"row\">(?:(?!</tr>).)*merit.*?)</tr>", page.source)
+    rows = re.findall(r"<tr[^>]*>(<th scope=\"row\">(?:(?!</tr>).)*standing.*?)</tr>", page.source)
     return [re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", row)).strip() for row in rows]
 
 
@@ -393,7 +393,7 @@ def test_of_many_candidates_the_worst_are_folded_away_and_none_is_lost(tmp_path:
     assert "chosen" in rows[0]
     shown, folded = page.source.split("<details>")
     assert shown.count("chosen</span>") == 1
-    assert "28 candidates of less merit" in folded
+    assert "28 candidates with a lower standing" in folded
     assert rows_of(page)[1].endswith("0.900 0.900 0.900 0.900")
 
 

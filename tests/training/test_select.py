@@ -111,7 +111,7 @@ def test_a_projector_that_sees_the_damage_is_told_from_a_blind_one(material: Mak
     assert choice.recipe == Recipe(LEVEL, "memory")
     assert choice.why.startswith("memory, level 0: tells synthetic defects")
     assert "AUROC of 1.000 and finds them with 1.000" in choice.why
-    assert f"against {blind.merit:.3f} of subspace, level 0" in choice.why
+    assert f"against {blind.standing:.3f} of subspace, level 0" in choice.why
     assert choice.left_out == []
 
 
@@ -292,7 +292,7 @@ def test_the_background_is_suppressed_where_clutter_on_it_hurts(on_background: M
     choice = chosen(on_background(clutter=3.0, row=2), ClosedForm("memory", 0))
     assert choice.recipe.suppressed
     both = backgrounds(choice)
-    assert both["suppressed"].merit > both["kept"].merit + TIE
+    assert both["suppressed"].standing > both["kept"].standing + TIE
     assert "background suppressed" in choice.why
 
 
@@ -300,7 +300,7 @@ def test_the_background_is_kept_where_defects_lie_on_it(on_background: Make) -> 
     choice = chosen(on_background(clutter=0.0, row=10), ClosedForm("memory", 0))
     assert not choice.recipe.suppressed
     both = backgrounds(choice)
-    assert both["kept"].merit > both["suppressed"].merit + TIE
+    assert both["kept"].standing > both["suppressed"].standing + TIE
 
 
 def test_no_background_is_suppressed_where_not_all_normals_show_a_part(
