@@ -353,7 +353,7 @@ def test_facts_are_told(tmp_path: Path) -> None:
 
 def rows_of(page: Page) -> list[str]:
     """The candidates' rows as text, in order."""
-    rows = re.findall(r"<tr[^>]*>(<th scope=\"row\">(?:(?!</tr>).)*standing.*?)</tr>", page.source)
+    rows = re.findall(r"<tr[^>]*>(<th scope=\"row\">(?:(?!</tr>).)*merit.*?)</tr>", page.source)
     return [re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", row)).strip() for row in rows]
 
 

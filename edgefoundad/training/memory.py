@@ -12,8 +12,9 @@ from edgefoundad.training.projector import Projector
 CAPACITY = 8192
 """Normal embeddings kept at most; more are thinned to a coreset that covers them."""
 
-ROUND = 256
-"""Points that a round of thinning looks at."""
+ROUND, ALIKE = 256, 0.95
+"""Points that a round of thinning looks at, and how far they lie at least, as a share of the
+farthest."""
 
 
 class MemoryProjector(Projector):
@@ -102,7 +103,9 @@ def _cover(points: Tensor, count: int, seed: int) -> Tensor:
         # A point is taken unless one that lies farther is nearer to it than those chosen before.
         between = torch.cdist(flat[order], flat[order])
         before = torch.ones_like(between, dtype=torch.bool).tril(-1)
-        fresh = order[~((between < far[:, None]) & before).any(1)][:missing]
+        apart = ~((between < far[:, None]) & before).any(1)
+        # One that lies much nearer than the farthest may be overtaken by those passed over.
+        fresh = order[apart & (far >= ALIKE * far[0])][:missing]
         chosen.append(fresh)
         missing -= len(fresh)
     return torch.cat(chosen)

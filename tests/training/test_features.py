@@ -102,7 +102,7 @@ def agree(name: str, file: Path | None, wide: Features, wanted: list[Features]) 
 
 def test_one_pass_of_a_convolutional_encoder_serves_all_candidates() -> None:
     entry, _ = catalogue.find("efficientnet-lite0")
-    wanted = [*feature_candidates(entry, None), Features((1, 3), neighbourhood=3)]
+    wanted = [*feature_candidates(entry, None), Features((3,), neighbourhood=3)]
     assert default_features(entry, None) in wanted
     agree("efficientnet-lite0", None, Features(read_levels(entry, None)), wanted)
 

@@ -180,7 +180,8 @@ def test_in_a_tie_the_first_and_cheaper_graph_wins() -> None:
 
 def test_of_equals_the_first_is_taken(material: Make) -> None:
     kinds: tuple[ProjectorKind, ...] = ("subspace", "memory", "blend")
-    for order in (kinds, kinds[::-1]):
+    # Whoever has a head start stands before the others, and is no equal.
+    for order in (kinds[:2], kinds[1::-1]):
         choice = chosen(material(), *(Fixed(kind, Level()) for kind in order))
         assert choice.recipe == Recipe(LEVEL, order[0])
 
