@@ -183,7 +183,7 @@ class Geometry(BaseModel):
             )
         wanted = frame.width / frame.height
         have = self.frame.width / self.frame.height
-        if abs(math.log(wanted / have)) > 1 / max(self.grid):
+        if self.stretch(frame) > 1 / max(self.grid):
             raise InputError(
                 f"found a frame of {frame} ({wanted:.3f}:1); this detector was fitted on frames of "
                 f"{self.frame} ({have:.3f}:1), and another aspect ratio distorts the part: "
@@ -191,6 +191,10 @@ class Geometry(BaseModel):
             )
         roi = self.roi and _checked(_cover(self.roi, self.frame, frame), frame)
         return self.model_copy(update={"frame": frame, "roi": roi})
+
+    def stretch(self, frame: Size) -> float:
+        """How far a frame's aspect ratio is from this one's: 0 for the same, and a logarithm."""
+        return abs(math.log(frame.width * self.frame.height / (frame.height * self.frame.width)))
 
     @property
     def seen(self) -> Box:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from edgefoundad.geometry import Geometry
+from edgefoundad.geometry import Geometry, Size
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -215,7 +215,7 @@ class FitRecord(_Record):
     """How and when the detector was fitted.
 
     Attributes:
-        left_out: candidates that the time budget left no room for, in words.
+        left_out: candidates that were not compared, in words; for lack of time unless they say why.
     """
 
     seed: int
@@ -247,6 +247,24 @@ class Manifest(_Record):
     fit: FitRecord
     graph: GraphRecord | None = None
     files: dict[FileName, FileRecord] = Field(default_factory=dict)
+
+    @property
+    def frames(self) -> list[Geometry]:
+        """For every size of frames that the detector was fitted on; the first category's first."""
+        return [self.geometry, *self.other_frames]
+
+    def geometry_for(self, frame: Size) -> Geometry:
+        """How to judge frames of a size: as those of the fit of that size, else of that shape.
+
+        Raises:
+            InputError: the fit saw no frames of that aspect ratio, or they have too few pixels.
+        """
+        for own in self.frames:
+            if own.frame == frame:
+                return own
+        if min(frame) < 1:
+            return self.geometry.for_frame(frame)  # Which refuses it: it has no shape.
+        return min(self.frames, key=lambda own: own.stretch(frame)).for_frame(frame)
 
     def to_json(self) -> str:
         """The manifest as indented JSON that ends in a newline."""

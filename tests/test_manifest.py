@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edgefoundad.errors import InputError
 from edgefoundad.geometry import Geometry, Size
 from edgefoundad.manifest import (
     Calibration,
@@ -144,6 +145,8 @@ manifests = st.builds(
 )
 
 
+# Such a record is long to draw, on a busy machine the more.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(manifests)
 def test_json_round_trip(manifest: Manifest) -> None:
     text = manifest.to_json()
@@ -262,6 +265,23 @@ def test_another_schema_is_refused(manifest: Manifest, version: object) -> None:
     record = json.loads(manifest.to_json())
     record["schema_version"] = version
     assert "schema_version" in refused(record)
+
+
+def test_frames_are_judged_as_those_of_their_size_or_shape(manifest: Manifest) -> None:
+    upright = Geometry.plan(Size(48, 64), short_side=56, patch=14)
+    small = Geometry.plan(Size(32, 44), short_side=56, patch=14)
+    many = manifest.model_copy(update={"other_frames": [upright, small]})
+    assert many.geometry_for(Size(64, 48)) == manifest.geometry
+    assert many.geometry_for(Size(48, 64)) == upright
+    # Nearer in shape to the upright one, and of the small one's own size.
+    assert many.geometry_for(Size(32, 44)) == small
+    assert many.geometry_for(Size(96, 128)) == upright.for_frame(Size(96, 128))
+    assert many.geometry_for(Size(640, 480)) == manifest.geometry.for_frame(Size(640, 480))
+    for frame, said in ((Size(60, 60), "another aspect ratio"), (Size(0, 0), "at least 32x32")):
+        with pytest.raises(InputError, match=said):
+            many.geometry_for(frame)
+    with pytest.raises(InputError, match="another aspect ratio"):
+        manifest.geometry_for(Size(48, 64))
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,9 @@ def test_candidates_are_ranked_and_the_chosen_one_leads(tmp_path: Path) -> None:
         "subspace levels 1+2; background kept; score over 1 % 0.700 0.700 0.700 0.700",
         "blend levels 1+2; background kept; score over 1 % 0.600 0.900 0.200 0.700",
     ]
-    assert "Not compared, for lack of time: foundad (needs more)." in page.text
+    assert (
+        "Not compared, for lack of time unless said otherwise: foundad (needs more)." in page.text
+    )
 
 
 def test_of_many_candidates_the_worst_are_folded_away_and_none_is_lost(tmp_path: Path) -> None:

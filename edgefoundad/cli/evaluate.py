@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgefoundad.bundle import Bundle
+    from edgefoundad.dataset import Sample
     from edgefoundad.evaluate import Evaluation
-    from edgefoundad.geometry import Geometry
+    from edgefoundad.geometry import Geometry, Size
     from edgefoundad.golden import Infer
 
 
@@ -73,7 +76,9 @@ def _named_as_fitted(bundle: Bundle, dataset: Path, evaluation: Evaluation) -> i
 
     if keeps_normals_apart(dataset):
         return 0
-    fitted, judged = set(bundle.manifest.normals.fitted), evaluation.judged
+    # Where there are categories, a normal is named with its folder.
+    fitted = {PurePath(name).name for name in bundle.manifest.normals.fitted}
+    judged = evaluation.judged
     return sum(item.sample.defect is None and item.sample.path.name in fitted for item in judged)
 
 
@@ -89,7 +94,7 @@ def evaluate_bundle(
     from edgefoundad.evaluate import evaluate
 
     samples = read_test_set(dataset)
-    infer, geometry, channels = _judge_of(bundle)
+    infer, geometry, channels = _judge_of(bundle, frame_of(samples))
     return evaluate(
         infer,
         samples,
@@ -100,18 +105,57 @@ def evaluate_bundle(
     )
 
 
-def _judge_of(bundle: Bundle) -> tuple[Infer, Geometry, str]:
+def frame_of(samples: Sequence[Sample]) -> Size:
+    """The size of the first image; that of all, where they are one camera's."""
+    from edgefoundad.geometry import Size
+    from edgefoundad.images import read_image
+
+    height, width = read_image(samples[0].path).shape[:2]
+    return Size(width, height)
+
+
+def geometry_at(bundle: Bundle, frame: Size) -> Geometry:
+    """How a bundle judges frames of a size: by its graph, or as those of the fit of that size.
+
+    Where it cannot judge them, how it judges others.
+    """
+    manifest = bundle.manifest
+    if manifest.graph:
+        return manifest.graph.frame
+    return next((own for own in manifest.frames if own.frame == frame), manifest.geometry)
+
+
+def _judge_of(bundle: Bundle, frame: Size) -> tuple[Infer, Geometry, str]:
+    geometry = geometry_at(bundle, frame)
     if bundle.manifest.graph:
+        _refuse_unexported(bundle, frame)
         from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 
         backend = OnnxRuntimeBackend(bundle)
-        return backend.infer, backend.graph.frame, backend.graph.channels
+        return backend.infer, geometry, backend.graph.channels
     from edgefoundad.cli.extras import require_training
 
     require_training("eval on a bundle without a graph")
     from edgefoundad.training.detector import load_detector
 
-    return load_detector(bundle).infer, bundle.manifest.geometry, "rgb"
+    return load_detector(bundle, geometry=geometry).infer, geometry, "rgb"
+
+
+def _refuse_unexported(bundle: Bundle, frame: Size) -> None:
+    """Refuse frames that the detector was fitted on and its graph was not exported for."""
+    from edgefoundad.errors import InputError
+
+    graph = bundle.manifest.graph
+    assert graph is not None  # the caller's condition
+    if frame == graph.frame.frame or frame not in [own.frame for own in bundle.manifest.frames]:
+        return
+    words = ["edgefoundad", "export", str(bundle.path), "--frame", str(frame)]
+    if graph.channels != "bgr":
+        words += ["--channels", graph.channels]
+    raise InputError(
+        f"found images of {frame}; the graph in {bundle.path} takes {graph.frame.frame}, another "
+        f"of the sizes that its detector was fitted on: run `{shlex.join([*words, '--force'])}`"
+    )
 
 
 def print_figures(figures: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ def command(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="From `edgefoundad fit`.")],
     frame: Annotated[
         str | None,
-        typer.Option(metavar="WxH", help="The camera's frame; default: the normals'."),
+        typer.Option(metavar="WxH", help="The camera's frame; default: the first normals'."),
     ] = None,
     channels: Annotated[
         Literal["gray", "bgr", "rgb", "bgrx", "rgba"],

@@ -140,9 +140,9 @@ def command(
         return
     rows = [
         ("encoder", console.plain(f"{summary['encoder']}  ({summary['licence']})")),
-        ("projector", str(summary["why"]) if projector == "auto" else projector),
+        ("projector", console.plain(summary["why"]) if projector == "auto" else projector),
         ("fitted on", _fitted_on(bundle.manifest.normals)),
-        ("model input", _model_input(bundle.manifest.geometry)),
+        *(("model input", _model_input(geometry)) for geometry in bundle.manifest.frames),
         ("threshold", console.threshold_in_words(summary)),
         ("time", f"{summary['fit_seconds']} s"),
         ("report", console.plain(output / "report.html")),
@@ -150,21 +150,23 @@ def command(
     console.print_table(console.facts(rows))
     if summary["outliers"]:
         named = console.plain(", ".join(summary["outliers"]))
-        said = (
-            "left out, unlike all others"
-            if drop_outliers
-            else ("unlike all others; look at the report, and fit again with --drop-outliers")
-        )
+        said = "unlike all others: look at the report; remove them, or fit with --drop-outliers"
+        if drop_outliers:
+            said = "unlike all others: left out of the fit"
         console.print_line(f"[yellow]outliers:[/yellow] {named}: {said}")
-    for candidate in bundle.manifest.fit.left_out:
-        console.print_line(f"[yellow]not compared:[/yellow] {console.plain(candidate)}")
+    if bundle.manifest.fit.left_out:
+        named = console.plain("; ".join(bundle.manifest.fit.left_out))
+        console.print_line(
+            f"[yellow]not compared, for lack of time unless said otherwise:[/yellow] {named}"
+        )
     following = console.plain(f"edgefoundad export {shlex.quote(str(output))}")
     console.print_line(f"next: [bold]{following}[/bold]")
 
 
 def _fitted_on(normals: NormalsRecord) -> str:
     views = "" if normals.views == "none" else f" and their {normals.views.replace('+', ' and ')}"
-    return f"{len(normals.fitted)} of {normals.found} images{views}"
+    folders = f" in {len(normals.categories)} folders" if normals.categories else ""
+    return f"{len(normals.fitted)} of {normals.found} images{folders}{views}"
 
 
 def _model_input(geometry: Geometry) -> str:

@@ -9,6 +9,9 @@ import typer
 LARGEST_FRAME = 16384
 """Pixels a side: that of a line-scan camera. The resize's matrices grow with the square of it."""
 
+LONGEST = 7 * 24 * 3600
+"""Seconds that a command may be given: a week. More is a slip of the unit."""
+
 
 def rate(text: str) -> float:
     """A rate, as `1%` or `0.01`."""
@@ -23,8 +26,10 @@ def duration(text: str) -> float:
     """A time in seconds, as `90s`, `15m` or `1h`."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smh]?)\s*", str(text))
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if not 1 <= seconds <= 7 * 24 * 3600:
-        raise typer.BadParameter(f"found {text!r}; expected a second or more, as 90s or 15m")
+    if not 1 <= seconds <= LONGEST:
+        raise typer.BadParameter(
+            f"found {text!r}; expected 1s to {LONGEST // 3600}h, as 90s or 15m"
+        )
     return seconds
 
 

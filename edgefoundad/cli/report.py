@@ -70,11 +70,13 @@ def compare_bundles(a: Bundle, b: Bundle, dataset: Path, progress: console.Progr
     Raises:
         InputError: the bundles take frames of different sizes, or the data set cannot be read.
     """
-    from edgefoundad.cli.evaluate import evaluate_bundle
+    from edgefoundad.cli.evaluate import evaluate_bundle, frame_of, geometry_at
     from edgefoundad.comparison import Comparison
+    from edgefoundad.dataset import read_test_set
     from edgefoundad.errors import InputError
 
-    frames = [(m.graph.frame if m.graph else m.geometry).frame for m in (a.manifest, b.manifest)]
+    found = frame_of(read_test_set(dataset))
+    frames = [geometry_at(bundle, found).frame for bundle in (a, b)]
     if frames[0] != frames[1]:
         raise InputError(
             f"{a.path} takes frames of {frames[0]}, {b.path} of {frames[1]}; expected one size, "

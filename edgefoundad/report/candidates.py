@@ -25,7 +25,11 @@ def choice_section(manifest: Manifest) -> str:
         body += _compared(candidates)
     if manifest.fit.left_out:
         left = "; ".join(manifest.fit.left_out)
-        body.append(page.paragraph(f"Not compared, for lack of time: {left}.", "quiet"))
+        body.append(
+            page.paragraph(
+                f"Not compared, for lack of time unless said otherwise: {left}.", "quiet"
+            )
+        )
     return page.section("How the projector was chosen", *body)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +33,12 @@ from edgefoundad.training.fitter import ClosedForm, Fitter, Trained
 from edgefoundad.training.flops import vit_flops
 from edgefoundad.training.foundad import RECIPES
 from edgefoundad.training.frames import golden_frames
-from edgefoundad.training.gather import build_cameras, embed_normals, read_categories
+from edgefoundad.training.gather import (
+    build_cameras,
+    embed_normals,
+    one_shape,
+    read_categories,
+)
 from edgefoundad.training.material import Camera, Frame, Normal, fit_background, head_for
 from edgefoundad.training.normals import mixed_sizes
 from edgefoundad.training.outliers import find_outliers
@@ -92,7 +97,8 @@ def fit(
         projector.save(staging / contract.PROJECTOR)
         if gate is not None:
             gate.save(staging / contract.BACKGROUND)
-        frames = job.categories[0].frames
+        # Of one size, and without normals that were left out for being unlike the others.
+        frames = job.first_frames
         seen = manifest.geometry.seen
         golden_frames(frames, settings.seed, seen=seen).save(staging / contract.FRAMES)
         write_fit_report(staging / contract.REPORT, manifest, pictures, unusual)
@@ -137,6 +143,7 @@ class _Job:
         self.progress("loading the encoder", 1, 1)
         normals = embed_normals(self.categories, self.cameras, settings, self.progress)
         normals, outliers = self._without_outliers(normals)
+        self.first_frames = [normal.frame for normal in normals if normal.category == 0]
         views = settings.views
         if views == "auto":
             turned = normals[0].turned is not None
@@ -205,12 +212,12 @@ class _Job:
         return manifest, projector, gate, scored.fitted, scored.unusual
 
     def _category_names(self) -> list[str]:
-        return [str(c.folder) for c in self.categories] if len(self.categories) > 1 else []
+        return [c.name for c in self.categories] if len(self.categories) > 1 else []
 
     def _name(self, normal: Normal) -> str:
         if len(self.categories) == 1:
             return normal.path.name
-        return f"{self.categories[normal.category].folder.name}/{normal.path.name}"
+        return f"{self.categories[normal.category].name}/{normal.path.name}"
 
     def _without_outliers(self, normals: list[Normal]) -> tuple[list[Normal], list[str]]:
         """Name the normals that differ from all others of their category; drop them if asked."""
@@ -259,11 +266,14 @@ class _Job:
             deadline=deadline,
             progress=lambda done, total: self.progress("comparing candidates", done, total),
         )
-        if deadline - time.monotonic() < FOUNDAD_SECONDS:
-            words = f"foundad (needs --budget {_minutes(FOUNDAD_SECONDS / COMPARING)} or more)"
-            return fitters[choice.recipe.projector], Choice(
-                choice.recipe, choice.why, choice.candidates, [*choice.left_out, words]
-            )
+        without = None
+        if not one_shape([camera.geometry for camera in self.cameras]):
+            without = "foundad (needs frames of one aspect ratio)"
+        elif deadline - time.monotonic() < FOUNDAD_SECONDS:
+            without = f"foundad (needs --budget {_minutes(FOUNDAD_SECONDS / COMPARING)} or more)"
+        if without:
+            choice = replace(choice, left_out=[*choice.left_out, without])
+            return fitters[choice.recipe.projector], choice
         fitters["foundad"] = self._trained(normals, deadline=deadline)
         choice = choice.against(compared, trials, fitters["foundad"])
         return fitters[choice.recipe.projector], choice

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgefoundad.errors import InputError
 from edgefoundad.manifest import ProjectorKind
 from edgefoundad.training.features import Features
 from edgefoundad.training.flops import default_shape
@@ -130,11 +129,8 @@ class Trained(Fitter):
         )
 
     def _pairs(self, normals: Sequence[Normal], features: Features) -> tuple[Tensor, Tensor]:
-        if len({normal.own.shape for normal in normals}) > 1:
-            raise InputError(
-                "found categories whose frames differ in size; expected one size for the foundad "
-                "projector: choose --projector auto"
-            )
+        if len({normal.camera.geometry.tile_grid for normal in normals}) > 1:
+            raise ValueError("the foundad projector trains on inputs of one shape")
         clean = torch.stack([normal.embeddings(features) for normal in normals])
         damaged = torch.stack(
             [normal.camera.read(self.damaged[str(normal.path)], features) for normal in normals]

@@ -34,6 +34,7 @@ class Category:
     """One folder of good parts.
 
     Attributes:
+        name: the end of the folder's path, as long as it takes to tell it from the others.
         found: images in the folder.
         chosen: to fit on.
         rest: left out of the fit.
@@ -41,6 +42,7 @@ class Category:
     """
 
     folder: Path
+    name: str
     found: int
     chosen: list[Path]
     rest: list[Path]
@@ -54,11 +56,11 @@ def read_categories(
     """List, draw and read the normals of each folder.
 
     Raises:
-        InputError: a folder or an image cannot be used, or a region of interest or tiles are asked
-            for although frames differ in size.
+        InputError: a folder or an image cannot be used, a folder comes twice, or frames differ in
+            size although a region of interest or the foundad projector is asked for.
     """
     categories = []
-    for folder in folders:
+    for folder, name in zip(folders, _names(folders), strict=True):
         paths = list_images(folder)
         chosen, rest = draw(
             paths, shots=settings.shots, false_alarms=settings.false_alarms, seed=settings.seed
@@ -72,14 +74,48 @@ def read_categories(
             roi=settings.roi,
             tiles=settings.tiles,
         )
-        categories.append(Category(folder, len(paths), chosen, rest, frames, geometry))
-    sizes = {category.geometry.frame for category in categories}
+        categories.append(Category(folder, name, len(paths), chosen, rest, frames, geometry))
+    _refuse_unlike(categories, settings)
+    return categories
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the folders' paths that tell them apart."""
+    first: dict[Path, Path] = {}
+    for folder in folders:
+        # Resolved, as two spellings or a link can lead to one folder.
+        twin = first.setdefault(folder.resolve(), folder)
+        if twin is not folder:
+            raise InputError(
+                f"found the same folder twice, {twin} and {folder}; expected a folder of its own "
+                "for each category: name each once"
+            )
+    parts = [folder.parts for folder in first]
+    lengths = range(1, max(map(len, parts)) + 1)
+    ends = (["/".join(own[-length:]) for own in parts] for length in lengths)
+    return next(names for names in ends if len(set(names)) == len(names))
+
+
+def one_shape(geometries: Sequence[Geometry]) -> bool:
+    """Whether frames give the encoder inputs of one shape, as the foundad projector needs them."""
+    return len({geometry.tile_grid for geometry in geometries}) == 1
+
+
+def _refuse_unlike(categories: Sequence[Category], settings: FitSettings) -> None:
+    """Refuse early what several sizes of frames cannot have."""
+    geometries = [category.geometry for category in categories]
+    sizes = {geometry.frame for geometry in geometries}
+    listed = ", ".join(map(str, sorted(sizes)))
     if settings.roi and len(sizes) > 1:
         raise InputError(
-            f"found frames of {', '.join(map(str, sorted(sizes)))}; expected one size for --roi, "
-            "which is in frame pixels: leave --roi out, or fit one detector for each"
+            f"found frames of {listed}; expected one size for --roi, which is in frame pixels: "
+            "leave --roi out, or fit one detector for each"
         )
-    return categories
+    if settings.projector == "foundad" and not one_shape(geometries):
+        raise InputError(
+            f"found frames of {listed}; expected one aspect ratio for --projector foundad: choose "
+            "--projector auto, or fit one detector for each"
+        )
 
 
 def build_cameras(

@@ -41,7 +41,7 @@ def draw(
     if shots is not None and not 1 <= shots <= len(paths):
         raise InputError(
             f"found {len(paths)} images; expected at least {shots} for --shots {shots}: "
-            "add images or ask for fewer shots"
+            f"add images to {paths[0].parent} or ask for fewer shots"
         )
     count = shots or _split(len(paths), false_alarms)
     order = np.random.default_rng(seed).permutation(len(paths))

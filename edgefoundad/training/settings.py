@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgefoundad.errors import InputError
 from edgefoundad.geometry import UNTILED, Box, Size
 from edgefoundad.training import catalogue
 
@@ -48,3 +49,15 @@ class FitSettings:
     budget: float = BUDGET
     recipe: Literal["fast", "paper"] = "fast"
     drop_outliers: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what would be left unheeded.
+
+        Raises:
+            InputError: the paper's recipe is asked for, of a projector that is not trained.
+        """
+        if self.recipe == "paper" and self.projector not in ("auto", "foundad"):
+            raise InputError(
+                f"found --recipe paper with --projector {self.projector}; it says how foundad is "
+                "trained: choose --projector foundad, or leave --recipe out"
+            )

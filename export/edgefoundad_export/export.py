@@ -49,7 +49,7 @@ def export(
 
     Args:
         path: the bundle.
-        frame: the camera's frame size; the normals' own where None.
+        frame: the camera's frame size; that of the first category's normals where None.
         channels: the camera's channel order, a key of `CHANNELS`.
         force: replace a graph that is already there.
         progress: called with what is being done, how much is done, how much there is.
@@ -63,7 +63,7 @@ def export(
         raise InputError(f"found channels {channels!r}; expected one of {', '.join(CHANNELS)}")
     if contract.GRAPH in bundle.manifest.files and not force:
         raise InputError(f"{path} already has a graph: add --force to replace it")
-    geometry = bundle.manifest.geometry.for_frame(frame or bundle.manifest.geometry.frame)
+    geometry = bundle.manifest.geometry_for(frame or bundle.manifest.geometry.frame)
     source = SourceFrames.load(bundle.file(contract.FRAMES, advice="fit again"))
 
     progress("loading the detector", 0, 3)
@@ -98,6 +98,8 @@ def export(
 def _trainer_results(
     infer: Infer, source: SourceFrames, geometry: Geometry, channels: str
 ) -> GoldenFrames:
+    # For another category's frames these are the first category's parts, distorted: they prove that
+    # the graph says what the trainer says, not that the detector is good.
     frames = np.stack([to_channels(f, channels) for f in source.resized(geometry.frame)])
     results = [infer(frame) for frame in frames]
     return GoldenFrames(
@@ -129,17 +131,19 @@ def _warnings(
     found = []
     manifest = bundle.manifest
     if channels == "gray" and manifest.normals.colour:
-        limit = max(manifest.threshold.score, 1e-12)
-        scores = [
-            s for s, kind in zip(golden.scores, golden.kinds, strict=True) if kind == "normal"
-        ]
+        said = "the normals hold colour and this graph takes grey frames: "
+        # Of another category's size the golden frames hold no good parts: see above.
+        if geometry.model == manifest.geometry.model:
+            limit = max(manifest.threshold.score, 1e-12)
+            pairs = zip(golden.scores, golden.kinds, strict=True)
+            highest = max(score for score, kind in pairs if kind == "normal")
+            said += f"good parts score {highest / limit:.2f} x the threshold in grey; "
+        found.append(said + "fit on grey images instead")
+    fitted = [own.frame for own in manifest.frames]
+    if geometry.frame not in fitted:
         found.append(
-            "the normals hold colour and this graph takes grey frames: good parts score "
-            f"{max(scores) / limit:.2f} x the threshold in grey; fit on grey images instead"
-        )
-    if geometry.frame != manifest.geometry.frame:
-        found.append(
-            f"the normals are {manifest.geometry.frame} and this graph takes {geometry.frame}: "
-            "another camera's sharpness and noise shift the scores; calibrate on its frames"
+            f"the normals are {' and '.join(map(str, fitted))} and this graph takes "
+            f"{geometry.frame}: another camera's sharpness and noise shift the scores; calibrate "
+            "on its frames"
         )
     return tuple(found)

@@ -156,6 +156,15 @@ def test_mixed_sizes_are_counted_for_the_person(good: Path, refuse: Refuse) -> N
         (("--roi", "60,0,64,64"), "64x64 at (60, 0), which leaves the frame; the frames are 120x"),
         (("--roi=-1,0,64,64",), "leaves the frame"),
         (("--roi", "0,0,64,31"), "of 64x31 pixels; expected at least 32x32"),
+        (("--budget", "0"), "found '0'; expected 1s to 168h, as 90s or 15m"),
+        (("--budget", "-5m"), "expected 1s to 168h"),
+        (("--budget", "5min"), "expected 1s to 168h"),
+        (("--budget", "nan"), "expected 1s to 168h"),
+        (("--budget", "169h"), "expected 1s to 168h"),
+        (("--views", "flips"), "'flips' is not one of"),
+        (("--recipe", "slow"), "'slow' is not one of"),
+        (("--recipe", "paper", "--projector", "memory"), "it says how foundad is trained"),
+        (("--drop-outliers=3",), "does not take a value"),
         (("--colour",), "No such option"),
     ],
 )
@@ -169,6 +178,58 @@ def test_cuda_where_there_is_none(good: Path, refuse: Refuse) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     assert "use --device cpu" in refuse(*fit_words(good, "--device", "cuda"))
+
+
+@pytest.fixture
+def second(good: Path) -> Path:
+    """Three images more, in a folder and a size of their own."""
+    folder = good.parent / "second" / "good"
+    folder.mkdir(parents=True)
+    for i in range(3):
+        noise = np.random.default_rng(9 + i).integers(0, 256, (120, 100, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), noise)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("nothing", "found no folder nothing"),
+        ("empty", "found no image in empty"),
+        ("good", "found the same folder twice, "),
+        ("second/../good", "and second/../good; expected a folder of its own"),
+        ("link", "and link; expected a folder of its own"),
+        ("good/0.png", "found a file at good/0.png; expected a folder"),
+    ],
+)
+def test_several_folders_of_which_one_cannot_be_used(
+    good: Path, second: Path, refuse: Refuse, other: str, said: str
+) -> None:
+    pytest.importorskip("torch")
+    (good.parent / "empty").mkdir()
+    (good.parent / "link").symlink_to(good)
+    assert said in refuse(*fit_words(good), second, other)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--shots", "4"), "found 3 images; expected at least 4 for --shots 4: add images to "),
+        (("--roi", "0,0,64,64"), "found frames of 100x120, 120x100; expected one size for --roi"),
+        (
+            ("--projector", "foundad"),
+            "found frames of 100x120, 120x100; expected one aspect ratio for --projector foundad",
+        ),
+    ],
+)
+def test_options_that_several_folders_do_not_go_with(
+    good: Path, second: Path, refuse: Refuse, words: tuple[str, ...], said: str
+) -> None:
+    pytest.importorskip("torch")
+    line = refuse(*fit_words(good, *words), second)
+    assert said in line
+    if "--shots" in words:
+        assert str(second) in line
 
 
 # Root writes wherever the permissions say no, so places are used that refuse even root.
