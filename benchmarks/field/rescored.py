@@ -1,0 +1,113 @@
+"""Judge a test set by any recipe, with one pass of the encoder for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgefoundad.bundle import Bundle
+from edgefoundad.dataset import read_test_set
+from edgefoundad.images import read_image
+from edgefoundad.manifest import Candidate, Views
+from edgefoundad.metrics import auroc
+from edgefoundad.training import catalogue
+from edgefoundad.training import weights as weights_files
+from edgefoundad.training.features import Features
+from edgefoundad.training.fitter import ClosedForm
+from edgefoundad.training.gather import build_cameras, embed_normals, read_categories
+from edgefoundad.training.material import Normal, fit_background, head_for
+from edgefoundad.training.pose import kept_views
+from edgefoundad.training.recipe import Recipe, default_features, feature_candidates
+from edgefoundad.training.select import patch_mask
+from edgefoundad.training.settings import FitSettings
+from edgefoundad.training.trials import mark_foreground
+
+DAMAGED = 0.25
+"""Share of a patch from which on it counts as damaged; of a smaller defect, its fullest patch."""
+
+
+class Rescorer:
+    """Fits closed forms on a data set's normals and judges its test set by them."""
+
+    def __init__(self, data: Path, settings: FitSettings, *, views: Views) -> None:
+        """Embed the normals that a fit with these settings takes, and the test set.
+
+        Args:
+            data: in MVTec's layout.
+            settings: of the fit.
+            views: that the fit used.
+        """
+        self.seed = settings.seed
+        entry, block = catalogue.find(settings.encoder)
+        self.features = {str(read): read for read in feature_candidates(entry, block)}
+        read = default_features(entry, block)
+        # No mild views: they serve the choice, which is made already.
+        settings = replace(settings, views=views, projector="memory")
+        categories = read_categories([data / "train/good"], settings, patch=entry.patch)
+        cameras = build_cameras(
+            categories,
+            entry,
+            block,
+            weights_files.find(entry, settings.weights),
+            torch.device("cpu"),
+            compares=True,
+            features=read,
+        )
+        self.camera = cameras[0]
+        self.normals: list[Normal] = embed_normals(categories, cameras, settings, lambda *_: None)
+        for normal in self.normals:
+            kept = None if normal.turned is None else normal.turned[kept_views(views)]
+            normal.turned = kept if kept is not None and len(kept) else None
+        mark_foreground(self.normals, read)
+        samples = read_test_set(data)
+        self.labels = [sample.defect is not None for sample in samples]
+        self.tested, damaged = [], []
+        for sample in samples:
+            frame = read_image(sample.path)
+            self.tested.append(self.camera.embed(frame))
+            share = patch_mask(sample.read_mask(frame.shape[:2]), self.camera.geometry)
+            damaged.append(share > min(DAMAGED, 0.999 * share.max()))
+        self.damaged = np.stack(damaged)
+
+    def recipe(self, candidate: Candidate) -> Recipe:
+        """The recipe of a candidate in a manifest's table."""
+        return Recipe(
+            self.features[candidate.features],
+            candidate.projector,
+            candidate.background == "suppressed",
+            candidate.top_fraction,
+        )
+
+    def figures(self, recipe: Recipe) -> tuple[float, float]:
+        """AUROC of the image scores, and of the patches' differences."""
+        projector = ClosedForm(recipe.projector, self.seed).fit(self.normals, recipe.features)
+        gate = fit_background(self.normals, recipe.features) if recipe.suppressed else None
+        head = head_for(recipe, projector, gate, self.camera)
+        scores: list[float] = []
+        differences: list[NDArray[np.float32]] = []
+        with torch.inference_mode():
+            for kept in self.tested:
+                embeddings = self.camera.read(kept, recipe.features)[None]
+                stitched = head.differences(embeddings)
+                scores.append(float(stitched.topk(head.scoring.top, dim=1).values.mean()))
+                differences.append(stitched[0].numpy())
+        return (
+            auroc(self.labels, scores),
+            auroc(self.damaged.ravel(), np.concatenate(differences)),
+        )
+
+
+def is_chosen(bundle: Bundle, candidate: Candidate) -> bool:
+    """Whether the bundle is this candidate's."""
+    manifest = bundle.manifest
+    read = manifest.encoder
+    return (
+        candidate.features == str(Features(read.levels, read.fusion, read.neighbourhood))
+        and candidate.projector == manifest.projector.kind
+        and candidate.background == manifest.score.background
+        and candidate.top_fraction == manifest.score.top_fraction
+    )
