@@ -19,8 +19,8 @@ class BlendProjector(Projector):
     """Difference: the mean of a subspace's and a memory's, each in units of a normal one.
 
     The two err on different parts: a subspace takes any mixture of normal embeddings for normal,
-    a memory none but those seen. On rendered parts of seven kinds their mean was better than
-    either (benchmarks/kinds.py).
+    a memory none but those seen. Their mean is seldom the best of the three, and seldom the worst
+    (benchmarks/kinds.py).
     """
 
     kind = "blend"

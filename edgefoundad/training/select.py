@@ -23,6 +23,10 @@ from edgefoundad.training.recipe import TOP_FRACTIONS, Recipe
 TIE = 0.005
 """Merit within which two candidates count as equal; the cheaper graph then wins."""
 
+CLEAR = 0.02
+"""Standing by which another share of the patches must beat the usual one: how large the defects of
+a part will be is what synthetic ones tell least."""
+
 HEAD_START = 0.02
 """Merit by which synthetic defects must speak against what holds on real parts of most kinds."""
 
@@ -148,7 +152,7 @@ def choose(
     backgrounds = [pair for pair in varied if pair[0].top_fraction == base.top_fraction]
     best, _ = _best(backgrounds)
     shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
-    best, _ = _best(shares)
+    best, _ = _best(shares, tie=CLEAR)
     compared += [pair for pair in varied if pair[0] != base and pair in (*backgrounds, *shares)]
     return Choice(best, _why(best, compared), _marked(compared, best), left_out)
 
@@ -251,10 +255,12 @@ def _marked(compared: Sequence[tuple[Recipe, Candidate]], chosen: Recipe) -> lis
     return [c.model_copy(update={"chosen": recipe == chosen}) for recipe, c in compared]
 
 
-def _best(compared: Sequence[tuple[Recipe, Candidate]]) -> tuple[Recipe, Candidate]:
+def _best(
+    compared: Sequence[tuple[Recipe, Candidate]], *, tie: float = TIE
+) -> tuple[Recipe, Candidate]:
     """The first, and so the cheapest, whose standing is within a tie of the best."""
     most = max(candidate.standing for _, candidate in compared)
-    return next(pair for pair in compared if pair[1].standing >= most - TIE)
+    return next(pair for pair in compared if pair[1].standing >= most - tie)
 
 
 def _head_start(recipe: Recipe) -> float:
@@ -282,4 +288,8 @@ def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:
     if others:
         second = max(others, key=lambda candidate: candidate.standing)
         sentence += f", against {second.standing:.3f} of {second.projector}, {second.features}"
-    return sentence + ("" if figures.standing == most else " (a tie: the cheaper graph wins)")
+    return sentence + (
+        ""
+        if figures.standing == most
+        else " (a tie, near enough to the best: the plainer one wins)"
+    )
