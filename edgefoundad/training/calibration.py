@@ -22,10 +22,10 @@ from edgefoundad.training.recipe import Recipe
 FEWEST_HELD_OUT = 8
 """With fewer normals left out than this, leaving each fitted one out in turn says more."""
 
-TAIL = 0.05
+LEAST_TAIL, MOST_TAIL = 0.02, 0.15
 """Provisional thresholds only: how much higher, as a share of the score, lies the score that e
-times fewer normals exceed. An estimate, from the rendered parts and two real data sets
-(benchmarks/accuracy.py); a line's own figure comes with its calibration."""
+times fewer normals exceed, at least and at most. A few scores can agree by chance, and one bad part
+among them must not carry the threshold away."""
 
 ONE_SHOT_MARGIN = 1.5
 """How far beyond the worst view of a single normal another normal part is expected to score. With
@@ -87,7 +87,8 @@ def threshold(
     Normals that took no part in the fit, and enough of them, give the split-conformal threshold.
     Anything else is provisional. The largest of n exchangeable scores is exceeded by one normal
     in n + 1, which is as far as the scores themselves speak; to reach a lower rate the tail beyond
-    them is taken to be exponential in the logarithm of the score, with the scale `TAIL`.
+    them is taken to be exponential in the logarithm of the score, with the spread of the logarithms
+    as its scale. That is an assumption, and a careful one: a bell curve falls off twice as fast.
 
     Args:
         judged: normals, or views of one.
@@ -99,7 +100,9 @@ def threshold(
     peaks = np.array([float(one.difference.max()) for one in judged])
     if rule == "held-out" and len(scores) >= needed_for(false_alarms):
         return conformal_threshold(scores, peaks, false_alarms=false_alarms, backend="torch")
-    beyond = TAIL * max(0.0, math.log(1 / (false_alarms * (parts + 1))))
+    spread = float(np.log(np.maximum(scores, 1e-12)).std(ddof=1)) if len(scores) > 1 else 0.0
+    tail = min(max(LEAST_TAIL, spread), MOST_TAIL)
+    beyond = tail * max(0.0, math.log(1 / (false_alarms * (parts + 1))))
     margin = ONE_SHOT_MARGIN if rule == "views" else math.exp(beyond)
     ascending = np.sort(scores).tolist()
     return Threshold(

@@ -17,8 +17,9 @@ from torch import Tensor  # noqa: E402
 
 from edgefoundad.geometry import Geometry, Size  # noqa: E402
 from edgefoundad.training.calibration import (  # noqa: E402
+    LEAST_TAIL,
+    MOST_TAIL,
     ONE_SHOT_MARGIN,
-    TAIL,
     Judgement,
     judge,
     left_out,
@@ -74,16 +75,28 @@ def test_scores_of_the_fitted_few_never_carry_a_promise(rule: str) -> None:
 
 
 def test_a_lower_rate_asks_for_a_higher_threshold() -> None:
-    scores = [0.1, 0.3, 0.2, 0.25]
+    scores = [0.26, 0.3, 0.28, 0.27]
+    tail = float(np.log(scores).std(ddof=1))
+    assert LEAST_TAIL < tail < MOST_TAIL
     last = 0.0
     for rate in (0.5, 0.2, 0.1, 0.01, 0.001):
         got = threshold(judgements(scores), parts=4, rule="leave-one-out", false_alarms=rate)
         # One normal in n + 1 exceeds the largest: to there the scores themselves speak.
         beyond = max(0.0, math.log(1 / (rate * 5)))
-        assert got.score == pytest.approx(0.3 * math.exp(TAIL * beyond))
+        assert got.score == pytest.approx(0.3 * math.exp(tail * beyond))
         assert got.score >= last
         last = got.score
     assert last > 0.3
+
+
+@pytest.mark.parametrize(
+    ("scores", "tail"),
+    [([0.2, 0.2001, 0.2, 0.2002], LEAST_TAIL), ([0.2, 0.21, 0.2, 0.9], MOST_TAIL)],
+    ids=["agreeing by chance", "one bad part among them"],
+)
+def test_the_tail_has_its_bounds(scores: list[float], tail: float) -> None:
+    got = threshold(judgements(scores), parts=4, rule="leave-one-out", false_alarms=0.01)
+    assert got.score == pytest.approx(max(scores) * math.exp(tail * math.log(20)))
 
 
 def test_views_of_one_part_get_a_margin_of_their_own() -> None:
