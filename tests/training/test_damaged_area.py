@@ -80,9 +80,9 @@ def test_the_score_grows_with_the_damaged_area(
     fits: dict[str, Callable[[], Projector]] = {
         "subspace": lambda: fit_subspace(clean.flatten(0, 1)),
         "memory": lambda: fit_memory(clean.flatten(0, 1), seed=0),
-        "blend": lambda: fit_blend(list(clean), list(clean), seed=0),
+        "blend": lambda: fit_blend(list(clean), fit_memory(clean.flatten(0, 1), seed=0), seed=0),
         "foundad": lambda: fit_foundad(
-            clean, damaged, seed=0, recipe=replace(FAST, steps=12), shape=(96, 1)
+            clean, damaged, seed=0, recipe=replace(FAST, steps=60), shape=(192, 2)
         ),
     }
     projector = fits[kind]()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgefoundad.errors import InputError
-from edgefoundad.geometry import Size
+from edgefoundad.geometry import Box, Size
 from edgefoundad.training import synthesis
 from edgefoundad.training.frames import SourceFrames, golden_frames
 
@@ -144,7 +144,7 @@ def test_candidates_are_never_compared_on_what_a_projector_is_trained_on() -> No
 
 @pytest.mark.parametrize("normals", [1, 3])
 def test_golden_frames_are_of_every_kind_and_asymmetric(normals: int) -> None:
-    made = golden_frames([frame(70, 50, seed=i) for i in range(normals)], 0)
+    made = golden_frames([frame(70, 50, seed=i) for i in range(normals)], 0, seen=Box(0, 0, 70, 50))
     assert made.kinds.count("normal") == 2
     assert made.kinds.count("defect") == 2
     assert made.kinds.count("colour") == 1
@@ -157,7 +157,7 @@ def test_golden_frames_are_of_every_kind_and_asymmetric(normals: int) -> None:
 
 def test_source_frames_are_read_back_and_resized(tmp_path: Path) -> None:
     path = tmp_path / "frames.npz"
-    made = golden_frames([frame(70, 50)], 3)
+    made = golden_frames([frame(70, 50)], 3, seen=Box(0, 0, 70, 50))
     made.save(path)
     read = SourceFrames.load(path)
     assert read.kinds == made.kinds
