@@ -75,7 +75,7 @@ def measure(scratch: Path, kind: str, seed: int, arguments: argparse.Namespace) 
         candidates.append(
             {
                 **candidate.model_dump(),
-                "merit": candidate.merit,
+                "standing": candidate.standing,
                 "image_auroc": image,
                 "pixel_auroc": pixel,
                 "chosen": is_chosen(bundle, candidate),
