@@ -160,7 +160,11 @@ def embed_normals(
     """Embed the normals with the views that the settings may need."""
     count = sum(len(category.chosen) for category in categories)
     few = count <= MOST_VIEWED
-    wants_turned = settings.views not in ("auto", "none") or (settings.views == "auto" and few)
+    # Unasked, a subspace takes them of a single normal only, and the trained projector never.
+    takes_turned = settings.projector in ("auto", "memory", "blend") or count == 1
+    wants_turned = settings.views not in ("auto", "none") or (
+        settings.views == "auto" and few and takes_turned
+    )
     wants_mild = count == 1 or (settings.projector == "auto" and few)
     mild_each = len(views(categories[0].frames[0])) if count == 1 else MILD_FEW
     normals: list[Normal] = []
