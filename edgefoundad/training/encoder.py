@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ _HEADS = ("head.", "fc.", "classifier.", "fc_norm.")
 """What checkpoints carry behind the features, of whatever number of classes."""
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """What every encoder offers.
 
     `forward` takes a normalised image, float32 [B, 3, H, W] of the size it was built for, and
@@ -54,9 +55,9 @@ class Encoder(nn.Module):
         """C: channels of an embedding."""
         return self.channels[0] if self.features.fusion == "mean" else sum(self.channels)
 
+    @abstractmethod
     def levels(self, image: Tensor) -> list[Tensor]:
         """The grids of the levels read, float32 [B, N, C_l] each."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """Patch embeddings."""

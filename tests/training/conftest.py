@@ -60,6 +60,9 @@ def camera_of() -> Callable[..., Camera]:
     class Blank(Encoder):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
+        def levels(self, image: Tensor) -> list[Tensor]:
+            raise AssertionError("embeddings are made up, not read")
+
     def make(grid: tuple[int, int], channels: tuple[int, ...] = (8,)) -> Camera:
         frame = Size(16 * grid[0], 16 * grid[1])
         geometry = Geometry.plan(frame, short_side=min(frame), patch=16)
