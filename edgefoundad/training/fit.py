@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -274,25 +275,26 @@ class _Job:
         if without:
             choice = replace(choice, left_out=[*choice.left_out, without])
             return fitters[choice.recipe.projector], choice
-        fitters["foundad"] = self._trained(normals, deadline=deadline)
-        choice = choice.against(compared, trials, fitters["foundad"])
+        trained = self._trained(normals)
+        trained.deadline = deadline
+        fitters["foundad"] = trained
+        choice = choice.against(compared, trials, trained)
+        # The budget is the comparison's: what was chosen is fitted in full.
+        trained.deadline = math.inf
         return fitters[choice.recipe.projector], choice
 
-    def _trained(self, normals: list[Normal], *, deadline: float | None = None) -> Trained:
+    def _trained(self, normals: list[Normal]) -> Trained:
         dimension = self.cameras[0].channels[0]
         flops = None
         if self.entry.blocks:
             flops = lambda level: vit_flops(dimension, level + 1, patch=self.entry.patch)  # noqa: E731
-        trained = Trained(
+        return Trained(
             self.settings.seed,
             RECIPES[self.settings.recipe],
             training_copies(normals, self.settings.seed, self.progress),
             flops,
             lambda done, total: self.progress("training the projector", done, total),
         )
-        if deadline is not None:
-            trained.deadline = deadline
-        return trained
 
     def _detectors(self, recipe: Recipe, projector: Projector, gate: Gate | None) -> list[Detector]:
         """The detector for each category's frames; one where they are alike."""

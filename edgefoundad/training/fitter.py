@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -96,6 +96,7 @@ class Trained(Fitter):
     progress: Steps
     deadline: float = math.inf
     kind: ProjectorKind = "foundad"
+    _kept: dict[tuple[object, ...], list[tuple[list[int], Projector]]] = field(default_factory=dict)
 
     def fit(self, normals: Sequence[Normal], features: Features) -> FoundadProjector:
         """Train on clean and damaged embeddings."""
@@ -113,12 +114,20 @@ class Trained(Fitter):
     def left_out(
         self, normals: Sequence[Normal], features: Features
     ) -> Iterator[tuple[list[int], Projector]]:
-        """Train once for each group left out."""
+        """Train once for each group left out, and keep what cost minutes."""
         if len(normals) == 1:
             yield [0], self.fit(normals, features)
             return
+        asked = (features, *(normal.path for normal in normals))
+        if asked not in self._kept:
+            self._kept[asked] = self._train_left_out(normals, features)
+        yield from self._kept[asked]
+
+    def _train_left_out(
+        self, normals: Sequence[Normal], features: Features
+    ) -> list[tuple[list[int], Projector]]:
         clean, damaged = self._pairs(normals, features)
-        yield from fit_left_out(
+        trained = fit_left_out(
             clean,
             damaged,
             seed=self.seed,
@@ -127,6 +136,7 @@ class Trained(Fitter):
             seconds=self._seconds(),
             progress=self.progress,
         )
+        return [(indices, projector) for indices, projector in trained]
 
     def _pairs(self, normals: Sequence[Normal], features: Features) -> tuple[Tensor, Tensor]:
         if len({normal.camera.geometry.tile_grid for normal in normals}) > 1:

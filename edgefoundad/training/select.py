@@ -21,14 +21,14 @@ from edgefoundad.training.material import Normal, fit_background, head_for
 from edgefoundad.training.recipe import TOP_FRACTIONS, Recipe
 
 TIE = 0.005
-"""Merit within which two candidates count as equal; the cheaper graph then wins."""
+"""Standing within which two candidates count as equal; the cheaper graph then wins."""
 
 CLEAR = 0.02
 """Standing by which another share of the patches must beat the usual one: how large the defects of
 a part will be is what synthetic ones tell least."""
 
 HEAD_START = 0.02
-"""Merit by which synthetic defects must speak against what holds on real parts of most kinds."""
+"""Standing by which synthetic defects must speak against what holds on real parts of most kinds."""
 
 STANDS_OUT = 2.0
 """Spreads of the normal scores by which a damaged one should rise above its own clean part."""
@@ -166,24 +166,26 @@ def _try(
     gated: list[_Differences] = []
     # A detector has one gate for all of its categories, or none.
     shown = all(normal.foreground is not None for normal in normals)
-    with torch.inference_mode():
-        for indices, projector in fitter.left_out(normals, recipe.features):
-            others = [normal for i, normal in enumerate(normals) if i not in indices]
-            gate = fit_background(others or normals, recipe.features) if shown else None
-            for i in indices:
-                camera = normals[i].camera
-                for suppressed, into in ((False, kept), (True, gated)):
-                    if suppressed and gate is None:
-                        continue
-                    head = head_for(replace(recipe, suppressed=suppressed), projector, gate, camera)
-                    into.append(_judge(head.differences, normals[i], trials[i], recipe.features))
+    # Not in inference mode as a whole: some projectors are trained as they are asked for.
+    for indices, projector in fitter.left_out(normals, recipe.features):
+        others = [normal for i, normal in enumerate(normals) if i not in indices]
+        gate = fit_background(others or normals, recipe.features) if shown else None
+        for i in indices:
+            camera = normals[i].camera
+            for suppressed, into in ((False, kept), (True, gated)):
+                if suppressed and gate is None:
+                    continue
+                head = head_for(replace(recipe, suppressed=suppressed), projector, gate, camera)
+                with torch.inference_mode():
+                    judged = _judge(head.differences, normals[i], trials[i], recipe.features)
+                into.append(judged)
     seconds = time.monotonic() - began
     found = []
     for top in TOP_FRACTIONS:
-        for suppressed, judged in ((False, kept), (True, gated)):
-            if judged:
+        for suppressed, all_judged in ((False, kept), (True, gated)):
+            if all_judged:
                 variant = replace(recipe, suppressed=suppressed, top_fraction=top)
-                found.append((variant, _figures(variant, judged, seconds)))
+                found.append((variant, _figures(variant, all_judged, seconds)))
     return found
 
 

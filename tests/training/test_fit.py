@@ -86,6 +86,25 @@ def test_a_seed_decides_everything_but_the_time(
     assert facts(other)["files"] != facts(first)["files"]
 
 
+def test_with_time_enough_auto_trains_and_compares_foundad_too(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, "fast", replace(FAST, steps=8))
+    # Damaged copies that are told apart perfectly would still not be foundad's after eight steps;
+    # a head start that no other has makes it the one that is chosen, fitted and judged.
+    monkeypatch.setattr(
+        "edgefoundad.training.select._head_start",
+        lambda recipe: 10.0 if recipe.projector == "foundad" else 0.0,
+    )
+    settings = replace(QUICK, projector="auto", shots=3, budget=3600.0)
+    manifest = fit(small / "train/good", tmp_path / "flange", settings).manifest
+    assert manifest.projector.kind == "foundad"
+    assert not manifest.fit.left_out
+    (chosen,) = (one for one in manifest.fit.candidates if one.chosen)
+    assert chosen.projector == "foundad"
+    assert manifest.threshold.calibration.n == 3
+
+
 def judge_all(bundle: Bundle, folder: Path) -> list[float]:
     detector = load_detector(bundle)
     return [detector.infer(read_image(path))[1] for path in list_images(folder)]
