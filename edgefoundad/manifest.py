@@ -48,7 +48,8 @@ class EncoderRecord(_Record):
         levels: transformer blocks, or stages of a convolutional encoder, that are read, counted
             from 0; what lies behind the deepest is cut off.
         fusion: how several levels become one embedding.
-        neighbourhood: side of the square of patches that an embedding is averaged over.
+        neighbourhoods: sides of the squares of patches that an embedding is averaged over; each
+            gives channels of its own.
         dimension: channels of a patch embedding.
         patch: side of a patch, model pixels.
     """
@@ -57,7 +58,7 @@ class EncoderRecord(_Record):
     model: str
     levels: Annotated[tuple[int, ...], Field(min_length=1)]
     fusion: Literal["concat", "mean"] = "concat"
-    neighbourhood: Annotated[int, Field(ge=1)] = 1
+    neighbourhoods: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1,)
     dimension: int
     patch: int
     weights: WeightsRecord
@@ -67,8 +68,10 @@ class EncoderRecord(_Record):
         """What is read, in words."""
         levels = "+".join(str(level) for level in self.levels)
         mean = "mean of " if self.fusion == "mean" and len(self.levels) > 1 else ""
-        side = self.neighbourhood
-        return f"{mean}{levels}" + (f", {side}x{side} averaged" if side > 1 else "")
+        if self.neighbourhoods == (1,):
+            return f"{mean}{levels}"
+        sides = " and ".join(f"{side}x{side}" for side in self.neighbourhoods)
+        return f"{mean}{levels}, {sides} averaged"
 
 
 ProjectorKind = Literal["subspace", "memory", "blend", "foundad"]
@@ -85,9 +88,10 @@ class ProjectorRecord(_Record):
 
 
 class ScoreRule(_Record):
-    """The image score: the mean of the largest `top_fraction` of the patch differences.
+    """The image score: the mean of the largest patch differences.
 
     Attributes:
+        top_fraction: how many, as a share of the patches of one tile.
         smoothing: of the difference map, standard deviation of a Gaussian in patches.
         background: whether differences away from anything that looks like the part are suppressed.
     """
@@ -185,7 +189,7 @@ class Candidate(_Record):
     """One way to make the detector that `auto` tried.
 
     Attributes:
-        features: the encoder's levels and their neighbourhood, in words.
+        features: the encoder's levels and their neighbourhoods, in words.
         detection: AUROC of image scores, damaged against untouched normals left out of the fit.
         margin: how far damage lifts a score beyond the spread of untouched ones, 0 to 1.
         localisation: AUROC of patch differences inside against outside the damage.

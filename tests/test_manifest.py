@@ -68,7 +68,7 @@ manifests = st.builds(
         model=words,
         levels=st.lists(counts, min_size=1, max_size=4).map(tuple),
         fusion=st.sampled_from(["concat", "mean"]),
-        neighbourhood=st.integers(1, 9),
+        neighbourhoods=st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple),
         dimension=counts,
         patch=counts,
         weights=st.builds(
@@ -183,7 +183,7 @@ def test_an_unknown_or_a_missing_key_is_refused_at_every_level(manifest: Manifes
     assert len(paths) >= 10
     optional = [
         *(((), key) for key in ("graph", "files", "schema_version", "other_frames")),
-        *((("encoder",), key) for key in ("fusion", "neighbourhood")),
+        *((("encoder",), key) for key in ("fusion", "neighbourhoods")),
         *((("score",), key) for key in ("smoothing", "background")),
         *((("normals",), key) for key in ("outliers", "views", "categories")),
         (("fit",), "left_out"),
@@ -289,7 +289,8 @@ def test_frames_are_judged_as_those_of_their_size_or_shape(manifest: Manifest) -
     [
         (("encoder",), "levels", []),
         (("encoder",), "fusion", "sum"),
-        (("encoder",), "neighbourhood", 0),
+        (("encoder",), "neighbourhoods", [0]),
+        (("encoder",), "neighbourhoods", []),
         (("encoder",), "block", 6),
         (("score",), "smoothing", -0.5),
         (("score",), "background", "blurred"),

@@ -132,7 +132,7 @@ def manifest_of(
             name="tiny",
             model="tiny_vit",
             levels=(1, 2),
-            neighbourhood=3,
+            neighbourhoods=(3,),
             dimension=8,
             patch=14,
             weights=WeightsRecord(source="file", file="w.pt", sha256="0" * 64, licence=licence),
@@ -347,7 +347,7 @@ def test_facts_are_told(tmp_path: Path) -> None:
     text = fit_page(tmp_path, provisional(), ("a.png",)).text
     for fact in ("tiny (tiny_vit)", "1+2, 3x3 averaged", "memory: asked for.", "96x64 px"):
         assert fact in text
-    assert "mean of the largest 1 % of the patch differences" in text
+    assert "the largest patch difference" in text
     assert "chosen" not in text.split("How the projector was chosen")[1]
 
 

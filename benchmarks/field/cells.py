@@ -17,7 +17,9 @@ Row = dict[str, Any]
 PER_CLASS, ONE_FOR_ALL = "per class", "one for all"
 
 OURS: dict[str, dict[str, Any]] = {
-    "auto": {"projector": "auto"},
+    # With time for every closed form on one busy core, and too little for the foundad projector:
+    # how busy the machine is must not decide.
+    "auto": {"projector": "auto", "budget": 390.0},
     "subspace": {"projector": "subspace"},
     "memory": {"projector": "memory"},
     "blend": {"projector": "blend"},

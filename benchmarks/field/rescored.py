@@ -106,7 +106,7 @@ def is_chosen(bundle: Bundle, candidate: Candidate) -> bool:
     manifest = bundle.manifest
     read = manifest.encoder
     return (
-        candidate.features == str(Features(read.levels, read.fusion, read.neighbourhood))
+        candidate.features == str(Features(read.levels, read.fusion, read.neighbourhoods))
         and candidate.projector == manifest.projector.kind
         and candidate.background == manifest.score.background
         and candidate.top_fraction == manifest.score.top_fraction

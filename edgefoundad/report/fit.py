@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from edgefoundad.manifest import Manifest
 from edgefoundad.report import page
 from edgefoundad.report.candidates import choice_section
 from edgefoundad.report.chart import Series, score_chart
-from edgefoundad.report.evidence import count, heading, percent, times
+from edgefoundad.report.evidence import count, heading, times
 from edgefoundad.report.picture import THUMBNAIL, WIDEST, heated, shrunk
 
 _JUDGED = {
@@ -205,7 +206,12 @@ def _encoder_facts(manifest: Manifest) -> list[tuple[str, str]]:
 def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
     projector, geometry = manifest.projector, manifest.geometry
     settings = ", ".join(f"{key} {value:g}" for key, value in projector.settings.items())
-    top = percent(manifest.score.top_fraction, "g")
+    top = max(1, round(manifest.score.top_fraction * math.prod(geometry.tile_grid)))
+    largest = (
+        "the largest patch difference"
+        if top == 1
+        else (f"mean of the {top} largest patch differences")
+    )
     return [
         ("Projector", f"{projector.kind}, {projector.parameters:,} parameters"),
         ("Projector settings", settings or "none"),
@@ -214,7 +220,7 @@ def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("Model input", f"{geometry.tile} px"),
         ("Patch grid", str(geometry.grid)),
         ("Difference map", f"{geometry.map} cells"),
-        ("Image score", f"mean of the largest {top} of the patch differences"),
+        ("Image score", largest),
         ("Background", manifest.score.background),
         ("Threshold of the score", f"{manifest.threshold.score:.6g}"),
         ("Threshold of the map", f"{manifest.threshold.map:.6g}"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from edgefoundad.manifest import ProjectorKind
 from edgefoundad.training.memory import MemoryProjector, fit_memory
 from edgefoundad.training.projector import Projector
 from edgefoundad.training.subspace import SubspaceProjector, fit_subspace
 
-SCALE_SAMPLE = 8192
+SCALE_SAMPLE = 2048
 """Left-out patches at most that the two differences are brought to one scale on."""
 
 
@@ -24,6 +26,7 @@ class BlendProjector(Projector):
     """
 
     kind = "blend"
+    halves: ClassVar[tuple[ProjectorKind, ...]] = ("subspace", "memory")
     units: Tensor
 
     def __init__(self, dimension: int, rank: int, entries: int) -> None:
@@ -38,9 +41,11 @@ class BlendProjector(Projector):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """The mean of both differences, each over what normals show."""
-        outside: Tensor = self.subspace(embeddings) * self.units[0]
-        distance: Tensor = self.memory(embeddings) * self.units[1]
-        return (outside + distance) / 2
+        return self.blended(self.subspace(embeddings), self.memory(embeddings))
+
+    def blended(self, outside: Tensor, distance: Tensor) -> Tensor:
+        """The blend of what the halves gave."""
+        return (outside * self.units[0] + distance * self.units[1]) / 2
 
 
 def fit_blend(spanned: Sequence[Tensor], memory: MemoryProjector, *, seed: int) -> BlendProjector:

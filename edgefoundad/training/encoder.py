@@ -53,7 +53,7 @@ class Encoder(nn.Module, ABC):
     @property
     def dimension(self) -> int:
         """C: channels of an embedding."""
-        return self.channels[0] if self.features.fusion == "mean" else sum(self.channels)
+        return self.features.width(self.channels)
 
     @abstractmethod
     def levels(self, image: Tensor) -> list[Tensor]:

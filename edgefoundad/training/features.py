@@ -20,22 +20,29 @@ class Features:
     Attributes:
         levels: transformer blocks, or stages of a convolutional encoder, counted from 0, ascending.
         fusion: how several levels become one embedding. The mean needs levels of one width.
-        neighbourhood: side of the square of patches that an embedding is averaged over. 1 keeps
-            the finest defects; 3 gives the context that nearest-neighbour distances want on noisy
-            textures (PatchCore, arXiv 2106.08265).
+        neighbourhoods: sides of the squares of patches that an embedding is averaged over, one
+            set of channels for each. 1 keeps the finest defects; 3 gives the context that distances
+            want on noisy textures (PatchCore, arXiv 2106.08265); both together serve either.
     """
 
     levels: tuple[int, ...]
     fusion: Literal["concat", "mean"] = "concat"
-    neighbourhood: int = 1
+    neighbourhoods: tuple[int, ...] = (1,)
 
     def __str__(self) -> str:
         levels = "+".join(str(level) for level in self.levels)
         words = f"levels {levels}" if len(self.levels) > 1 else f"level {levels}"
         if self.fusion == "mean" and len(self.levels) > 1:
             words = f"mean of {words}"
-        side = self.neighbourhood
-        return words if side == 1 else f"{words}, {side}x{side} averaged"
+        if self.neighbourhoods == (1,):
+            return words
+        sides = " and ".join(f"{side}x{side}" for side in self.neighbourhoods)
+        return f"{words}, {sides} averaged"
+
+    def width(self, channels: Sequence[int]) -> int:
+        """Channels of an embedding, from those of each level."""
+        fused = channels[0] if self.fusion == "mean" else sum(channels)
+        return fused * len(self.neighbourhoods)
 
 
 class Fusion(nn.Module):
@@ -54,9 +61,11 @@ class Fusion(nn.Module):
             fused = torch.stack(list(levels)).mean(0)
         else:
             fused = torch.cat(list(levels), dim=-1)
-        side = self.features.neighbourhood
-        if side == 1:
-            return fused
+        sides = self.features.neighbourhoods
+        averaged = [fused if side == 1 else self._averaged(fused, side) for side in sides]
+        return averaged[0] if len(averaged) == 1 else torch.cat(averaged, dim=-1)
+
+    def _averaged(self, fused: Tensor, side: int) -> Tensor:
         grid = fused.transpose(1, 2)
         grid = grid.reshape(*grid.shape[:2], self.grid.height, self.grid.width)
         grid = F.avg_pool2d(grid, side, stride=1, padding=side // 2, count_include_pad=False)

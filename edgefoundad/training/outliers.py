@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgefoundad.training.calibration import judge
+from edgefoundad.training.features import Features
+from edgefoundad.training.fitter import ClosedForm
+from edgefoundad.training.material import Normal, head_for
+from edgefoundad.training.recipe import Recipe
+
 FEWEST = 4
 """With fewer normals than this none can be told from the others."""
 
@@ -14,6 +20,28 @@ BEYOND = 5.0
 
 LEAST_RATIO = 1.4
 """An outlier also scores this many times the median: identical parts have next to no spread."""
+
+
+def unlike_others(normals: Sequence[Normal], features: Features, *, seed: int) -> list[int]:
+    """Indices of normals that differ from all others of their category, ascending."""
+    plain = ClosedForm("memory", seed, draft=True)
+    recipe = Recipe(features, "memory")
+    found: list[int] = []
+    for category in sorted({normal.category for normal in normals}):
+        own = [i for i, normal in enumerate(normals) if normal.category == category]
+        # Without views: one of another may look like the defect.
+        bare = [
+            Normal(n.path, n.frame, n.category, n.camera, n.own) for n in (normals[i] for i in own)
+        ]
+        if len(bare) < FEWEST:
+            continue
+        scores = [0.0] * len(bare)
+        for indices, projector in plain.left_out(bare, features):
+            for i in indices:
+                head = head_for(recipe, projector, None, bare[i].camera)
+                scores[i] = judge(head, bare[i].embeddings(features)).score
+        found += [own[i] for i in find_outliers(scores)]
+    return sorted(found)
 
 
 def find_outliers(scores: Sequence[float]) -> list[int]:

@@ -10,12 +10,8 @@ from edgefoundad.training.detector import TOP_FRACTION
 from edgefoundad.training.encoder import ConvolutionalEncoder
 from edgefoundad.training.features import Features
 
-DEPTHS = (1 / 3, 1 / 2, 2 / 3, 5 / 6)
-"""Where a transformer is read, as shares of its blocks: which depth is best changes from part to
-part, from fine and local to coarse and semantic."""
-
-TOP_FRACTIONS = (TOP_FRACTION, 0.003, 0.03)
-"""Shares of the patches that the score may average over: small for the smallest defects."""
+TOP_FRACTIONS = (TOP_FRACTION, 0.001, 0.01, 0.03)
+"""Shares of a tile's patches that the score may average over: small for the smallest defects."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Recipe:
         features: what is read from the encoder.
         projector: kind of projector.
         suppressed: whether differences on the background are suppressed.
-        top_fraction: share of the patches that the image score averages over.
+        top_fraction: how many patches the image score averages over, as a share of a tile's.
     """
 
     features: Features
@@ -44,27 +40,40 @@ class Recipe:
 
 
 def read_levels(entry: EncoderEntry, block: int | None) -> tuple[int, ...]:
-    """Every level that a candidate may read: the one asked for, or one for each depth."""
+    """Every level that a candidate may read.
+
+    Of a transformer the block asked for, or one after two thirds of its depth and FoundAD's cut:
+    which is best changes from part to part.
+    """
     if not entry.blocks:
         return ConvolutionalEncoder.STAGES
     if block is not None:
         return (block,)
-    return tuple(sorted({max(0, round(depth * entry.blocks) - 1) for depth in DEPTHS}))
+    return tuple(sorted({max(0, round(entry.blocks * 2 / 3) - 1), entry.default_block or 0}))
 
 
-def default_features(entry: EncoderEntry, block: int | None) -> Features:
-    """What is read where nothing is compared: FoundAD's cut, or the convolutional stages."""
+def default_features(
+    entry: EncoderEntry, block: int | None, projector: ProjectorKind | None = None
+) -> Features:
+    """What is read where nothing is compared.
+
+    Of a transformer the block asked for, or two side by side. Of a convolutional encoder two
+    stages, each patch beside the mean of its neighbours: distances in the first see fine defects,
+    in the second those on noisy textures. The foundad projector has FoundAD's cut, or the means
+    alone: its attention looks around by itself, and twice the channels cost four times as much.
+    """
     if not entry.blocks:
-        return Features(ConvolutionalEncoder.STAGES, neighbourhood=3)
-    return Features((entry.default_block or 0 if block is None else block,))
+        sides = (3,) if projector == "foundad" else (1, 3)
+        return Features(ConvolutionalEncoder.STAGES, neighbourhoods=sides)
+    if block is None and projector == "foundad":
+        return Features((entry.default_block or 0,))
+    return Features(read_levels(entry, block))
 
 
 def feature_candidates(entry: EncoderEntry, block: int | None) -> list[Features]:
     """What candidates read, the cheaper graph first."""
     levels = read_levels(entry, block)
     if not entry.blocks:
-        return [Features(levels, neighbourhood=3), Features(levels)]
-    if block is not None:
-        return [Features(levels), Features(levels, neighbourhood=3)]
+        return [Features(levels, neighbourhoods=sides) for sides in ((3,), (1, 3))]
     single = [Features((level,)) for level in levels]
-    return [*single[:-1], Features(levels[1:-1], "mean"), single[-1]]
+    return [*single, Features(levels)] if len(single) > 1 else single

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from edgefoundad.geometry import Geometry
 from edgefoundad.manifest import Candidate
 from edgefoundad.metrics import auroc
+from edgefoundad.training.blend import BlendProjector
 from edgefoundad.training.features import Features
 from edgefoundad.training.fitter import Fitter
 from edgefoundad.training.material import Normal, fit_background, head_for
@@ -71,11 +73,27 @@ class _Differences:
     Attributes:
         clean: of the frame and its mild views, [c, G]; of a single normal the views alone.
         damaged: [d, G].
+        masks: see `Trial`.
+        patches: of one tile.
     """
 
     clean: Tensor
     damaged: Tensor
     masks: NDArray[np.float32]
+    patches: int
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What projectors of one recipe say of the normals, by their index, left out of each.
+
+    Attributes:
+        kept: with the background as it is.
+        gated: with the background suppressed; empty where nothing tells it from the part.
+    """
+
+    kept: dict[int, _Differences] = field(default_factory=dict)
+    gated: dict[int, _Differences] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,11 +111,20 @@ class Choice:
     candidates: list[Candidate]
     left_out: list[str]
 
-    def against(self, normals: Sequence[Normal], trials: Sequence[Trial], fitter: Fitter) -> Choice:
+    def against(
+        self,
+        normals: Sequence[Normal],
+        trials: Sequence[Trial],
+        *,
+        features: Features,
+        fitter: Fitter,
+    ) -> Choice:
         """Hold one more kind of projector, dearer than the others, against what was chosen."""
         now = next(candidate for candidate in self.candidates if candidate.chosen)
-        rival = Recipe(self.recipe.features, fitter.kind)
-        pairs = _try(rival, normals, trials, fitter)
+        rival = Recipe(features, fitter.kind)
+        began = time.monotonic()
+        judged = _judge_all(rival, normals, trials, fitter)
+        pairs = _variants(rival, judged, time.monotonic() - began)
         best, _ = _best([(self.recipe, now), *pairs])
         compared = [(self.recipe, now), *pairs]
         if best == self.recipe:
@@ -112,6 +139,7 @@ def choose(
     trials: Sequence[Trial],
     *,
     features: Sequence[Features],
+    first: Features,
     fitters: Sequence[Fitter],
     deadline: float,
     progress: Callable[[int, int], None],
@@ -125,16 +153,19 @@ def choose(
         normals: those that trials were made of.
         trials: one for each normal.
         features: what candidates read, the cheaper graph first.
+        first: those of them that are compared before the others, should the time be short.
         fitters: kinds of projectors, the cheaper graph first.
         deadline: on the monotonic clock. What does not fit is left out and said to be; the first
             candidate is always compared.
         progress: called with candidates done and candidates in all.
     """
-    plan = list(itertools.product(features, fitters))
+    by_cost = list(itertools.product(features, fitters))
+    plan = sorted(by_cost, key=lambda pair: pair[0] != first)
     compared: list[tuple[Recipe, Candidate]] = []
     left_out: list[str] = []
     slowest = dict.fromkeys((fitter.kind for fitter in fitters), 0.0)
     variants: dict[Recipe, list[tuple[Recipe, Candidate]]] = {}
+    judged: dict[Recipe, _Judged] = {}
     for done, (read, fitter) in enumerate(plan):
         progress(done, len(plan))
         recipe = Recipe(read, fitter.kind)
@@ -142,11 +173,19 @@ def choose(
             left_out.append(str(recipe))
             continue
         began = time.monotonic()
-        tried = _try(recipe, normals, trials, fitter)
-        slowest[fitter.kind] = max(slowest[fitter.kind], time.monotonic() - began)
-        variants[recipe] = tried
-        compared.append(tried[0])
+        wanted = [Recipe(read, kind) for kind in BlendProjector.halves]
+        halves = [judged[half] for half in wanted if half in judged]
+        if fitter.kind == "blend" and len(halves) == len(wanted):
+            judged[recipe] = _judge_blended(recipe, normals, fitter, halves)
+        else:
+            judged[recipe] = _judge_all(recipe, normals, trials, fitter)
+        seconds = time.monotonic() - began
+        slowest[fitter.kind] = max(slowest[fitter.kind], seconds)
+        variants[recipe] = _variants(recipe, judged[recipe], seconds)
+        compared.append(variants[recipe][0])
     progress(len(plan), len(plan))
+    costs = {Recipe(read, fitter.kind): cost for cost, (read, fitter) in enumerate(by_cost)}
+    compared.sort(key=lambda pair: costs[pair[0]])
     base, _ = _best(compared)
     varied = variants[base]
     backgrounds = [pair for pair in varied if pair[0].top_fraction == base.top_fraction]
@@ -157,13 +196,10 @@ def choose(
     return Choice(best, _why(best, compared), _marked(compared, best), left_out)
 
 
-def _try(
+def _judge_all(
     recipe: Recipe, normals: Sequence[Normal], trials: Sequence[Trial], fitter: Fitter
-) -> list[tuple[Recipe, Candidate]]:
-    """The recipe and its variations: background kept or suppressed, and the score's share."""
-    began = time.monotonic()
-    kept: list[_Differences] = []
-    gated: list[_Differences] = []
+) -> _Judged:
+    found = _Judged()
     # A detector has one gate for all of its categories, or none.
     shown = all(normal.foreground is not None for normal in normals)
     # Not in inference mode as a whole: some projectors are trained as they are asked for.
@@ -172,20 +208,47 @@ def _try(
         gate = fit_background(others or normals, recipe.features) if shown else None
         for i in indices:
             camera = normals[i].camera
-            for suppressed, into in ((False, kept), (True, gated)):
+            for suppressed, into in ((False, found.kept), (True, found.gated)):
                 if suppressed and gate is None:
                     continue
                 head = head_for(replace(recipe, suppressed=suppressed), projector, gate, camera)
                 with torch.inference_mode():
-                    judged = _judge(head.differences, normals[i], trials[i], recipe.features)
-                into.append(judged)
-    seconds = time.monotonic() - began
+                    into[i] = _judge(head.differences, normals[i], trials[i], recipe.features)
+    return found
+
+
+def _judge_blended(
+    recipe: Recipe, normals: Sequence[Normal], fitter: Fitter, halves: Sequence[_Judged]
+) -> _Judged:
+    """What a blend says, from what its halves said: their differences are what costs."""
+    found = _Judged()
+    for indices, projector in fitter.left_out(normals, recipe.features):
+        assert isinstance(projector, BlendProjector)
+        for into, parts in (
+            (found.kept, [half.kept for half in halves]),
+            (found.gated, [half.gated for half in halves]),
+        ):
+            for i in indices:
+                if i in parts[0]:
+                    first, second = parts[0][i], parts[1][i]
+                    into[i] = _Differences(
+                        projector.blended(first.clean, second.clean),
+                        projector.blended(first.damaged, second.damaged),
+                        first.masks,
+                        first.patches,
+                    )
+    return found
+
+
+def _variants(recipe: Recipe, judged: _Judged, seconds: float) -> list[tuple[Recipe, Candidate]]:
+    """The recipe and its variations: background kept or suppressed, and the score's share."""
     found = []
     for top in TOP_FRACTIONS:
-        for suppressed, all_judged in ((False, kept), (True, gated)):
-            if all_judged:
+        for suppressed, differences in ((False, judged.kept), (True, judged.gated)):
+            if differences:
                 variant = replace(recipe, suppressed=suppressed, top_fraction=top)
-                found.append((variant, _figures(variant, all_judged, seconds)))
+                ordered = [differences[i] for i in sorted(differences)]
+                found.append((variant, _figures(variant, ordered, seconds)))
     return found
 
 
@@ -201,15 +264,17 @@ def _judge(
         torch.cat([differences(read(one[None], features)) for one in group])
         for group in (torch.cat(clean), trial.damaged)
     ]
-    return _Differences(judged[0], judged[1], trial.masks)
+    patches = math.prod(normal.camera.geometry.tile_grid)
+    return _Differences(judged[0], judged[1], trial.masks, patches)
 
 
 def _figures(recipe: Recipe, judged: Sequence[_Differences], seconds: float) -> Candidate:
     clean, damaged, rises = [], [], []
     localised: list[float] = []
     for one in judged:
-        clean.append(_scores(one.clean, recipe.top_fraction))
-        damaged.append(_scores(one.damaged, recipe.top_fraction))
+        top = max(1, round(recipe.top_fraction * one.patches))
+        clean.append(_scores(one.clean, top))
+        damaged.append(_scores(one.damaged, top))
         localised += [
             value
             for flat, mask in zip(one.damaged.cpu().numpy(), one.masks, strict=True)
@@ -231,13 +296,12 @@ def _figures(recipe: Recipe, judged: Sequence[_Differences], seconds: float) -> 
         detection=auroc(labels, np.concatenate([all_clean, all_damaged])),
         margin=float(np.concatenate(rises).mean()),
         localisation=float(np.mean(localised)) if localised else 0.5,
-        head_start=_head_start(recipe),
+        head_start=_head_start(recipe, len(judged)),
         seconds=round(seconds, 2),
     )
 
 
-def _scores(differences: Tensor, top_fraction: float) -> NDArray[np.float64]:
-    top = max(1, round(top_fraction * differences.shape[1]))
+def _scores(differences: Tensor, top: int) -> NDArray[np.float64]:
     scores: NDArray[np.float64] = differences.topk(top, dim=1).values.mean(1).double().cpu().numpy()
     return scores
 
@@ -265,15 +329,20 @@ def _best(
     return next(pair for pair in compared if pair[1].standing >= most - tie)
 
 
-def _head_start(recipe: Recipe) -> float:
+def _head_start(recipe: Recipe, shots: int) -> float:
     """What a recipe is ahead by before any evidence.
 
-    Distances to the nearest averaged embedding hold on most real parts (PatchCore's rule), and the
-    blend next.
+    Distances to the nearest averaged embedding hold on noisy textures (PatchCore's rule), the blend
+    over what keeps the finest defects on parts of most kinds. One normal spans no subspace worth
+    the name: its nearest neighbours hold. Two depths side by side are seldom far from the better.
     """
-    if recipe.projector == "memory" and recipe.features.neighbourhood > 1:
-        return HEAD_START
-    return HEAD_START / 2 if recipe.projector == "blend" else 0.0
+    fine = 1 in recipe.features.neighbourhoods
+    if shots == 1:
+        steady = recipe.projector == "memory" and fine
+    else:
+        steady = recipe.projector == ("blend" if fine else "memory")
+    several = HEAD_START / 2 if len(recipe.features.levels) > 1 else 0.0
+    return several + (HEAD_START if steady else 0.0)
 
 
 def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:

@@ -202,7 +202,7 @@ def test_a_normal_left_out_has_no_part_in_the_gate_that_weighs_it(
 
 def test_the_score_is_the_mean_of_the_largest_share_and_the_map_keeps_a_constant() -> None:
     geometry = Geometry.plan(Size(640, 480), short_side=480, patch=16)  # 40 x 30
-    scoring = Scoring(geometry)
+    scoring = Scoring(geometry, top_fraction=0.01)
     differences = torch.zeros(1, 1200)
     differences[0, :12] = torch.arange(12.0)
     difference, score = scoring(differences)
@@ -210,6 +210,9 @@ def test_the_score_is_the_mean_of_the_largest_share_and_the_map_keeps_a_constant
     assert difference.shape == (1, 120, 160)
     flat, _ = scoring(torch.full((1, 1200), 0.7))
     torch.testing.assert_close(flat, torch.full_like(flat, 0.7))
+    # A defect fills as many patches of four tiles as of one frame.
+    tiled = Geometry.plan(Size(640, 480), short_side=480, patch=16, tiles=Size(2, 2))
+    assert Scoring(tiled, top_fraction=0.01).top == round(0.01 * math.prod(tiled.tile_grid))
     # Even a frame of few patches has a score.
     assert Scoring(GEOMETRY, top_fraction=1e-6).top == 1
 

@@ -34,7 +34,11 @@ def slow(levels: list[Tensor], features: Features, grid: Size) -> np.ndarray:
     fused = (
         np.mean(arrays, axis=0) if features.fusion == "mean" else np.concatenate(arrays, axis=-1)
     )
-    reach = features.neighbourhood // 2
+    return np.concatenate([averaged(fused, side, grid) for side in features.neighbourhoods], -1)
+
+
+def averaged(fused: np.ndarray, side: int, grid: Size) -> np.ndarray:
+    reach = side // 2
     out = np.empty_like(fused)
     for row in range(grid.height):
         for column in range(grid.width):
@@ -55,14 +59,14 @@ def slow(levels: list[Tensor], features: Features, grid: Size) -> np.ndarray:
     height=st.integers(1, 6),
     count=st.integers(1, 3),
     fusion=st.sampled_from(["concat", "mean"]),
-    side=st.sampled_from([1, 3, 5]),
+    sides=st.sampled_from([(1,), (3,), (5,), (1, 3), (3, 1, 5)]),
 )
 def test_levels_are_fused_patch_by_patch(
-    width: int, height: int, count: int, fusion: str, side: int
+    width: int, height: int, count: int, fusion: str, sides: tuple[int, ...]
 ) -> None:
     torch.manual_seed(width + 7 * height)
     grid = Size(width, height)
-    features = Features(tuple(range(count)), fusion, side)
+    features = Features(tuple(range(count)), fusion, sides)
     levels = [torch.randn(2, width * height, 3) for _ in range(count)]
     got = Fusion(features, grid)(levels)
     np.testing.assert_allclose(got.numpy(), slow(levels, features, grid), atol=1e-5)
@@ -71,7 +75,7 @@ def test_levels_are_fused_patch_by_patch(
 def test_concatenated_levels_may_differ_in_width() -> None:
     grid = Size(4, 3)
     levels = [torch.randn(1, 12, 5), torch.randn(1, 12, 2)]
-    features = Features((1, 3), neighbourhood=3)
+    features = Features((1, 3), neighbourhoods=(3,))
     got = Fusion(features, grid)(levels)
     np.testing.assert_allclose(got.numpy(), slow(levels, features, grid), atol=1e-5)
 
@@ -102,7 +106,7 @@ def agree(name: str, file: Path | None, wide: Features, wanted: list[Features]) 
 
 def test_one_pass_of_a_convolutional_encoder_serves_all_candidates() -> None:
     entry, _ = catalogue.find("efficientnet-lite0")
-    wanted = [*feature_candidates(entry, None), Features((3,), neighbourhood=3)]
+    wanted = [*feature_candidates(entry, None), Features((3,), neighbourhoods=(3,))]
     assert default_features(entry, None) in wanted
     agree("efficientnet-lite0", None, Features(read_levels(entry, None)), wanted)
 
@@ -115,12 +119,14 @@ def test_one_pass_of_a_transformer_serves_all_candidates(tmp_path: Path, name: s
     file = tmp_path / "random.safetensors"
     save_file(timm.create_model(entry.model, pretrained=False).state_dict(), file)
     levels = read_levels(entry, None)
-    assert levels == (3, 5, 7, 9)
+    assert levels == (7, 9)
     wanted = feature_candidates(entry, None)
-    assert [max(features.levels) for features in wanted] == [3, 5, 7, 7, 9]
-    assert Features((5, 7), "mean") in wanted
-    # One level, the mean of two, and two side by side.
-    agree(name, file, Features(levels), [wanted[1], wanted[3], Features((3, 9), neighbourhood=3)])
+    assert [features.levels for features in wanted] == [(7,), (9,), (7, 9)]
+    assert default_features(entry, None) in wanted
+    # The foundad projector has FoundAD's cut alone.
+    assert default_features(entry, None, "foundad") in wanted
+    mean = Features((7, 9), "mean", neighbourhoods=(3,))
+    agree(name, file, Features(levels), [wanted[1], wanted[2], mean])
 
 
 def test_a_block_that_is_asked_for_is_the_only_one_read() -> None:
@@ -132,13 +138,14 @@ def test_a_block_that_is_asked_for_is_the_only_one_read() -> None:
     assert default_features(entry, 0).levels == (0,)
     entry, block = catalogue.find("dinov2-small")
     assert block is None
-    assert default_features(entry, block) == Features((9,))
+    assert default_features(entry, block, "foundad") == Features((9,))
 
 
 def test_features_are_said_in_words() -> None:
     words: dict[Callable[[], Features], str] = {
         lambda: Features((6,)): "level 6",
-        lambda: Features((1, 2), neighbourhood=3): "levels 1+2, 3x3 averaged",
+        lambda: Features((1, 2), neighbourhoods=(3,)): "levels 1+2, 3x3 averaged",
+        lambda: Features((1, 2), neighbourhoods=(1, 3)): "levels 1+2, 1x1 and 3x3 averaged",
         lambda: Features((5, 7), "mean"): "mean of levels 5+7",
     }
     for make, said in words.items():
