@@ -22,7 +22,8 @@ import numpy as np
 from edgefoundad.demo.kinds import large_frame
 from edgefoundad.demo.layout import Image, write_layout
 from edgefoundad.geometry import UNTILED, Size
-from edgefoundad.training.fit import CLOSED_FORMS, FitSettings, fit
+from edgefoundad.training.auto import CLOSED_FORMS
+from edgefoundad.training.fit import FitSettings, fit
 from edgefoundad.training.recipe import TOP_FRACTIONS, Recipe
 from field.rescored import Rescorer, is_chosen
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--encoder", default="efficientnet-lite0")
     parser.add_argument("--tiles", default="3x5", metavar="RxC", help="rows and columns")
-    parser.add_argument("--size", type=int, default=448, help="a tile's shorter side, pixels")
+    parser.add_argument("--size", type=int, default=224, help="a tile's shorter side, pixels")
     parser.add_argument("--shots", type=int, default=4)
     parser.add_argument("--good", type=int, default=20, help="good test frames")
     parser.add_argument("--bad", type=int, default=20, help="defective test frames")

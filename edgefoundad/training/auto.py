@@ -23,6 +23,9 @@ from edgefoundad.training.trials import compare_trials, first_of_each, training_
 CLOSED_FORMS: tuple[ProjectorKind, ...] = ("subspace", "memory", "blend")
 """What `auto` compares whatever the budget, the cheaper graph first."""
 
+EMBEDDING = 0.4
+"""Share of the budget by which synthetic defects are embedded, unless fewest take longer."""
+
 COMPARING = 0.75
 """Share of the budget by which comparing ends: what was chosen is still to be fitted and judged."""
 
@@ -59,7 +62,8 @@ def choose_recipe(
         )
         return fitter, Choice(recipe, "asked for", [], [])
     compared = first_of_each(normals)
-    trials = compare_trials(compared, settings.seed, progress)
+    embedded = began + EMBEDDING * settings.budget
+    trials = compare_trials(compared, settings.seed, progress, deadline=embedded)
     deadline = began + COMPARING * settings.budget
     choice = choose(
         compared,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -55,9 +57,24 @@ def first_of_each(normals: Sequence[Normal]) -> list[Normal]:
     return [normals[i] for i in sorted(order[:MOST_COMPARED])]
 
 
-def compare_trials(normals: Sequence[Normal], seed: int, progress: Progress) -> list[Trial]:
-    """Damage each normal by every family that no projector is trained on, and embed it."""
+def compare_trials(
+    normals: Sequence[Normal], seed: int, progress: Progress, *, deadline: float = math.inf
+) -> list[Trial]:
+    """Damage each normal by every family that no projector is trained on, and embed it.
+
+    Args:
+        normals: to damage.
+        seed: of the damage.
+        progress: see `Progress`.
+        deadline: on the monotonic clock: where the usual copies would take longer there are fewer,
+            one by each family at least.
+    """
     each = max(1, COPIES_EACH * 4 // len(normals))
+    began = time.monotonic()
+    normals[0].camera.embed(normals[0].frame)
+    round_seconds = (time.monotonic() - began) * len(normals) * len(synthesis.SELECTION)
+    if each * round_seconds > deadline - began:
+        each = max(1, int((deadline - began) / round_seconds))
     rng = np.random.default_rng([seed, 1])
     trials, done = [], 0
     total = len(normals) * each * len(synthesis.SELECTION)
@@ -94,8 +111,12 @@ def _damaged(
         foreground[geometry.seen.slices] = to_frame(
             normal.foreground, geometry.grid, geometry.seen.size
         )
+    # Who cuts a frame into tiles seeks what is small beside the frame: damage is sized by a tile.
+    boxes = geometry.tile_boxes
     return [
-        damage_within(damage, geometry.seen)(normal.frame, rng, foreground=foreground)
+        damage_within(damage, boxes[rng.integers(len(boxes))] if len(boxes) > 1 else geometry.seen)(
+            normal.frame, rng, foreground=foreground
+        )
         for damage in families.values()
         for _ in range(each)
     ]
