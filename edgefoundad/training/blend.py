@@ -29,14 +29,14 @@ class BlendProjector(Projector):
     halves: ClassVar[tuple[ProjectorKind, ...]] = ("subspace", "memory")
     units: Tensor
 
-    def __init__(self, dimension: int, rank: int, entries: int) -> None:
+    def __init__(self, dimension: int, entries: int) -> None:
         super().__init__()
-        self.subspace = SubspaceProjector(dimension, rank)
+        self.subspace = SubspaceProjector(dimension)
         self.memory = MemoryProjector(dimension, entries)
         self.register_buffer("units", torch.ones(2))
 
     def settings(self) -> dict[str, int | float]:
-        """Embedding dimension, directions and normal embeddings kept."""
+        """Embedding dimension and number of normal embeddings kept."""
         return {**self.subspace.settings(), **self.memory.settings()}
 
     def forward(self, embeddings: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def fit_blend(spanned: Sequence[Tensor], memory: MemoryProjector, *, seed: int) 
         seed: of the thinning.
     """
     subspace = fit_subspace(torch.cat(list(spanned)))
-    blend = BlendProjector(spanned[0].shape[1], subspace.basis.shape[1], memory.bank.shape[1])
+    blend = BlendProjector(spanned[0].shape[1], memory.bank.shape[1])
     blend.to(spanned[0].device)
     blend.subspace.load_state_dict(subspace.state_dict())
     blend.memory.load_state_dict(memory.state_dict())

@@ -1,4 +1,4 @@
-"""The closed-form projector: principal components of the normal embeddings."""
+"""The closed-form projector: principal components of the normal embeddings, shrunk."""
 
 from __future__ import annotations
 
@@ -8,37 +8,46 @@ from torch import Tensor
 from edgefoundad.training.projector import Projector
 
 VARIANCE = 0.99
-"""Share of the normals' variance that the subspace keeps."""
+"""Share of the normals' variance along directions that count as seen."""
+
+SHRINKAGE = 10.0
+"""Variance along a direction of which half is reproduced, in units of the mean variance along
+directions that do not count as seen: what few normals show along these is chance, and along the
+next ones in part. Cut off sharply instead, at 1, 2 and 4 shots 3.0, 1.0 and 0.9 points of image
+AUROC are lost, on average over ten kinds of real and rendered parts."""
 
 
 class SubspaceProjector(Projector):
-    """φ(e) = μ + V Vᵀ (e − μ); difference: mean over channels of (e − φ(e))².
+    """φ(e) = μ + V S Vᵀ (e − μ), S = λ / (λ + ε); difference: mean over channels of (e − φ(e))².
 
-    Source: SubspaceAD, arXiv 2602.23013.
+    V are the principal components of the normals and λ the variances along them: what normals vary
+    in is reproduced, what they do not is not, and what few of them show is in part. It is stored as
+    what is left of an embedding, one matrix.
+
+    Source: SubspaceAD, arXiv 2602.23013, whose S is 1 for the first components and 0 for the rest.
     """
 
     kind = "subspace"
     centre: Tensor
-    basis: Tensor
+    outside: Tensor
 
-    def __init__(self, dimension: int, rank: int) -> None:
+    def __init__(self, dimension: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(dimension))
-        self.register_buffer("basis", torch.zeros(dimension, rank))
+        self.register_buffer("outside", torch.zeros(dimension, dimension))
 
     def settings(self) -> dict[str, int | float]:
-        """Embedding dimension and number of directions kept."""
-        return {"dimension": self.basis.shape[0], "rank": self.basis.shape[1]}
+        """Embedding dimension."""
+        return {"dimension": self.centre.shape[0]}
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """The energy outside the subspace."""
-        centred = embeddings - self.centre
-        outside = centred - (centred @ self.basis) @ self.basis.T
-        return outside.square().mean(-1)
+        """The energy that is not reproduced."""
+        left = (embeddings - self.centre) @ self.outside
+        return left.square().mean(-1)
 
 
 def fit_subspace(embeddings: Tensor) -> SubspaceProjector:
-    """Fit the subspace that keeps `VARIANCE` of the normals' variance.
+    """Fit the subspace of normal embeddings.
 
     Args:
         embeddings: normal patch embeddings, float32 [M, C].
@@ -48,11 +57,13 @@ def fit_subspace(embeddings: Tensor) -> SubspaceProjector:
     centred = (embeddings - centre).double()
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    # One direction short of everything at most: with nothing outside there is no difference.
-    # Compared without a division, so that normals without any variance keep one direction.
-    short = values.cumsum(0) < VARIANCE * values.sum()
-    rank = min(int(short.sum()) + 1, embeddings.shape[1] - 1)
-    projector = SubspaceProjector(embeddings.shape[1], rank)
+    # Compared without a division, so that normals without any variance are no special case.
+    seen = int((values.cumsum(0) < VARIANCE * values.sum()).sum()) + 1
+    # One direction short of everything: with nothing left there is no difference.
+    chance = SHRINKAGE * values[min(seen, len(values) - 1) :].mean()
+    # What does not vary at all is not reproduced.
+    left = torch.where(values > 0, chance / (values + chance), 1.0)
+    projector = SubspaceProjector(embeddings.shape[1])
     projector.centre.copy_(centre)
-    projector.basis.copy_(vectors[:, :rank].float())
+    projector.outside.copy_(((vectors * left) @ vectors.T).float())
     return projector.to(embeddings.device).eval()

@@ -60,7 +60,7 @@ class BlendedLevel(BlendProjector):
     """A blend whose halves are both `Level`, in units of one."""
 
     def __init__(self) -> None:
-        super().__init__(4, 1, 1)
+        super().__init__(4, 1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         return embeddings[..., 0]
