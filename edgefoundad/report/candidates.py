@@ -49,7 +49,7 @@ def _compared(candidates: Sequence[Candidate]) -> list[str]:
             "that no projector was trained on. Detection and localisation are AUROC: 1 is "
             "perfect, 0.5 is guessing. The margin says how far damage lifts a score beyond the "
             "spread of good parts, from 0 to 1. The standing is the mean of the three, with a head "
-            "start of up to 0.02 for what holds on most parts. It ranks the candidates; real "
+            "start of up to 0.03 for what holds on most parts. It ranks the candidates; real "
             "defects are another matter.",
             "quiet",
         )
