@@ -10,8 +10,9 @@ from edgefoundad.training.detector import TOP_FRACTION
 from edgefoundad.training.encoder import ConvolutionalEncoder
 from edgefoundad.training.features import Features
 
-TOP_FRACTIONS = (TOP_FRACTION, 0.001, 0.01, 0.03)
-"""Shares of a tile's patches that the score may average over: small for the smallest defects."""
+TOP_FRACTIONS = (TOP_FRACTION, 0.01, 0.03)
+"""Shares of a tile's patches that the score may average over. A single patch is no share: where it
+was one, synthetic defects chose it and real parts suffered."""
 
 
 @dataclass(frozen=True)

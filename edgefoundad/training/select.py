@@ -26,8 +26,9 @@ TIE = 0.005
 """Standing within which two candidates count as equal; the cheaper graph then wins."""
 
 CLEAR = 0.02
-"""Standing by which another share of the patches must beat the usual one: how large the defects of
-a part will be is what synthetic ones tell least."""
+"""Standing by which another share of the patches must beat the usual one, and a background that is
+suppressed one that is kept. How large the defects of a part will be, and that none lies beside it,
+is what synthetic ones tell least."""
 
 HEAD_START = 0.02
 """Standing by which synthetic defects must speak against what holds on real parts of most kinds."""
@@ -189,7 +190,7 @@ def choose(
     base, _ = _best(compared)
     varied = variants[base]
     backgrounds = [pair for pair in varied if pair[0].top_fraction == base.top_fraction]
-    best, _ = _best(backgrounds)
+    best, _ = _best(backgrounds, tie=CLEAR)
     shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
     best, _ = _best(shares, tie=CLEAR)
     compared += [pair for pair in varied if pair[0] != base and pair in (*backgrounds, *shares)]
