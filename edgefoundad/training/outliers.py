@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,14 +19,19 @@ FEWEST = 4
 BEYOND = 5.0
 """Robust standard deviations above the median of the logarithmic scores."""
 
+TOP = 0.01
+"""Share of the patches that a normal's score here averages over: what is wrong is rarely small."""
+
 LEAST_RATIO = 1.4
 """An outlier also scores this many times the median: identical parts have next to no spread."""
 
 
 def unlike_others(normals: Sequence[Normal], features: Features, *, seed: int) -> list[int]:
     """Indices of normals that differ from all others of their category, ascending."""
+    # The widest neighbourhood alone: a wrong part is no fine defect.
+    features = replace(features, neighbourhoods=features.neighbourhoods[-1:])
     plain = ClosedForm("memory", seed, draft=True)
-    recipe = Recipe(features, "memory")
+    recipe = Recipe(features, "memory", top_fraction=TOP)
     found: list[int] = []
     for category in sorted({normal.category for normal in normals}):
         own = [i for i, normal in enumerate(normals) if normal.category == category]

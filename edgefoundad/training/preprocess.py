@@ -20,11 +20,16 @@ _TO_RGB = {
 }
 
 
+MOST_STRIPS = 8
+"""Strips that an axis is resized in. A target pixel needs few of the source: one matrix for the
+whole axis would multiply by zeros, and cost more than a small encoder."""
+
+
 class Preprocess(nn.Module):
     """uint8 frame [1, H, W, C] → normalised tiles, float32 [T, 3, h, w], row by row.
 
     What lies outside the region of interest is cut off first and has no influence. The resize is
-    two matmuls with constant weights: antialiased bilinear, as PIL does it, in
+    made of matmuls with constant weights: antialiased bilinear, as PIL does it, in
     operators that every runtime has (TensorRT takes no antialiased Resize).
     """
 
@@ -48,13 +53,15 @@ class Preprocess(nn.Module):
         self.roi = geometry.roi and seen.slices
         rows = resize_matrix(seen.height, model.height)
         columns = resize_matrix(seen.width, model.width)
-        self.tops: list[int] = []
-        self.lefts: list[int] = []
-        if geometry.tiles != UNTILED:
+        self.tiled = geometry.tiles != UNTILED
+        if self.tiled:
             patch = model.width // geometry.grid.width
             tops, lefts = ([patch * at for at in geometry.tile_starts(axis)] for axis in (1, 0))
             rows, self.tops = windows(rows, tops, geometry.tile.height)
             columns, self.lefts = windows(columns, lefts, geometry.tile.width)
+        else:
+            rows, self.tops = strips(rows)
+            columns, self.lefts = strips(columns)
         self.register_buffer("rows", rows)
         self.register_buffer("columns", columns.mT.contiguous())
         self.register_buffer("offset", 255 * torch.tensor(mean).reshape(1, 3, 1, 1))
@@ -68,23 +75,31 @@ class Preprocess(nn.Module):
         if self.roi:
             image = image[:, self.roi[0], self.roi[1]]
         image = image.permute(0, 3, 1, 2).index_select(1, self.order)
-        image = self._tiles(image) if self.tops else self.rows @ image @ self.columns
+        down = self._down(image)
+        if self.tiled:
+            image = torch.cat([tile for strip in down for tile in self._across(strip)])
+        else:
+            image = torch.cat(self._across(torch.cat(down, dim=2)), dim=3)
         return (image - self.offset) * self.scale
 
-    def _tiles(self, image: Tensor) -> Tensor:
-        """Each tile resized from the pixels that it needs: those of the whole canvas cost more."""
-        height, width = self.rows.shape[2], self.columns.shape[1]
-        strips = [
+    def _down(self, image: Tensor) -> list[Tensor]:
+        """Strips, or rows of tiles, each resized from the pixels that it needs."""
+        if not self.tops:
+            return [image]
+        height = self.rows.shape[2]
+        return [
             rows @ image[:, :, top : top + height]
             for rows, top in zip(self.rows, self.tops, strict=True)
         ]
-        return torch.cat(
-            [
-                strip[..., left : left + width] @ columns
-                for strip in strips
-                for columns, left in zip(self.columns, self.lefts, strict=True)
-            ]
-        )
+
+    def _across(self, image: Tensor) -> list[Tensor]:
+        if not self.lefts:
+            return [image]
+        width = self.columns.shape[1]
+        return [
+            image[..., left : left + width] @ columns
+            for columns, left in zip(self.columns, self.lefts, strict=True)
+        ]
 
 
 def resize_matrix(source: int, target: int) -> Tensor:
@@ -92,6 +107,23 @@ def resize_matrix(source: int, target: int) -> Tensor:
     identity = torch.eye(source)[None, None]
     resized = F.interpolate(identity, size=(source, target), mode="bilinear", antialias=True)
     return resized[0, 0].T.contiguous()
+
+
+def strips(matrix: Tensor) -> tuple[Tensor, list[int]]:
+    """An axis's resize in equal strips of its target, and where on the source each begins.
+
+    Args:
+        matrix: float32 [target, source].
+
+    Returns:
+        as `windows`; no strips where target and source are the same.
+    """
+    target, source = matrix.shape
+    if target == source:
+        return matrix[None, :0], []
+    count = max(n for n in range(1, MOST_STRIPS + 1) if target % n == 0)
+    length = target // count
+    return windows(matrix, range(0, target, length), length)
 
 
 def windows(matrix: Tensor, starts: Sequence[int], length: int) -> tuple[Tensor, list[int]]:

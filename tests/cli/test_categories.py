@@ -167,6 +167,6 @@ def test_what_was_not_compared_is_named(edgefoundad: Run, parts: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("not compared")]
     # The first candidate is always compared, whatever the budget.
-    assert "subspace, levels 2+3, 3x3 averaged;" not in line
-    for name in ("memory, levels 2+3;", "blend, levels 2+3, 3x3 averaged;", "foundad (needs"):
+    assert "subspace, levels 2+3, 1x1 and 3x3 averaged;" not in line
+    for name in ("memory, levels 2+3, 1x1", "blend, levels 2+3, 3x3 averaged;", "foundad (needs"):
         assert name in line
