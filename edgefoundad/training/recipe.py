@@ -58,21 +58,23 @@ def default_features(
 ) -> Features:
     """What is read where nothing is compared.
 
-    Of a transformer the block asked for, or two side by side. Of a convolutional encoder two
-    stages, each patch beside the mean of its neighbours: distances in the first see fine defects,
-    in the second those on noisy textures. The foundad projector has FoundAD's cut, or the means
-    alone: its attention looks around by itself, and twice the channels cost four times as much.
+    Of a transformer the block asked for, or two side by side; for the foundad projector FoundAD's
+    cut alone, as twice the channels cost it four times as much. Of a convolutional encoder two
+    stages, averaged over neighbours: that is steadier against a camera's noise.
     """
     if not entry.blocks:
-        sides = (3,) if projector == "foundad" else (1, 3)
-        return Features(ConvolutionalEncoder.STAGES, neighbourhoods=sides)
+        return Features(ConvolutionalEncoder.STAGES, neighbourhoods=(3,))
     if block is None and projector == "foundad":
         return Features((entry.default_block or 0,))
     return Features(read_levels(entry, block))
 
 
 def feature_candidates(entry: EncoderEntry, block: int | None) -> list[Features]:
-    """What candidates read, the cheaper graph first."""
+    """What candidates read, the cheaper graph first.
+
+    Of a convolutional encoder the averages alone, and each patch beside them: these see finer
+    defects, those fewer where there are none.
+    """
     levels = read_levels(entry, block)
     if not entry.blocks:
         return [Features(levels, neighbourhoods=sides) for sides in ((3,), (1, 3))]

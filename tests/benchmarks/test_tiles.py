@@ -13,7 +13,7 @@ from edgefoundad.demo.kinds import large_frame
 from edgefoundad.demo.layout import Image, write_layout
 from edgefoundad.geometry import UNTILED, Size
 from edgefoundad.training.catalogue import find
-from edgefoundad.training.recipe import Recipe, default_features
+from edgefoundad.training.recipe import Recipe, feature_candidates
 from edgefoundad.training.settings import FitSettings
 from field.rescored import Rescorer
 
@@ -25,7 +25,8 @@ def test_a_defect_that_the_whole_frame_hides_is_found_in_tiles(tmp_path: Path) -
 
     write_layout(tmp_path, draw, defects=("speck",), shots=3, n_good=8, n_per_defect=8, seed=0)
     entry, block = find("efficientnet-lite0")
-    recipe = Recipe(default_features(entry, block), "memory")
+    # What sees the finest defects.
+    recipe = Recipe(feature_candidates(entry, block)[-1], "memory")
     found = []
     for tiles in (UNTILED, Size(5, 3)):
         settings = FitSettings(encoder="efficientnet-lite0", size=224, tiles=tiles)
