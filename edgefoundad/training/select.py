@@ -333,19 +333,18 @@ def _best(
 def _head_start(recipe: Recipe, shots: int) -> float:
     """What a recipe is ahead by before any evidence.
 
-    Averages are steadier against a camera's noise, of which synthetic defects say little, and
-    distances to the nearest one hold on most textures (PatchCore's rule). One normal spans no
-    subspace worth the name: the nearest neighbours of its finest patches hold. Two depths side by
-    side are seldom far from the better.
+    Distances to the nearest averaged embedding are steady against a camera's noise, of which
+    synthetic defects say little (PatchCore's rule); what keeps the finest defects is steadiest as a
+    blend. One normal spans no subspace worth the name: the nearest neighbours of its finest patches
+    hold. Two depths side by side are seldom far from the better.
     """
-    read, half = recipe.features, HEAD_START / 2
-    averaged = 1 not in read.neighbourhoods
+    fine = 1 in recipe.features.neighbourhoods
     if shots == 1:
-        ahead = HEAD_START if recipe.projector == "memory" and not averaged else 0.0
+        steady = recipe.projector == "memory" and fine
     else:
-        ahead = half if averaged or recipe.projector == "blend" else 0.0
-        ahead += half if averaged and recipe.projector == "memory" else 0.0
-    return ahead + (half if len(read.levels) > 1 else 0.0)
+        steady = recipe.projector == ("blend" if fine else "memory")
+    several = HEAD_START / 2 if len(recipe.features.levels) > 1 else 0.0
+    return several + (HEAD_START if steady else 0.0)
 
 
 def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:
