@@ -16,7 +16,7 @@ from edgefoundad.training.detector import Embedder
 from edgefoundad.training.encoder import build_encoder
 from edgefoundad.training.features import Features
 from edgefoundad.training.material import Camera, Frame, Normal
-from edgefoundad.training.normals import draw, read_alike
+from edgefoundad.training.normals import draw, read_alike, refuse_twins
 from edgefoundad.training.progress import Progress
 from edgefoundad.training.recipe import read_levels
 from edgefoundad.training.region import views_within
@@ -56,8 +56,9 @@ def read_categories(
     """List, draw and read the normals of each folder.
 
     Raises:
-        InputError: a folder or an image cannot be used, a folder comes twice, or frames differ in
-            size although a region of interest or the foundad projector is asked for.
+        InputError: a folder or an image cannot be used, a folder or a picture comes twice, or
+            frames differ in size although a region of interest or the foundad projector is asked
+            for.
     """
     categories = []
     for folder, name in zip(folders, _names(folders), strict=True):
@@ -75,6 +76,11 @@ def read_categories(
             tiles=settings.tiles,
         )
         categories.append(Category(folder, name, len(paths), chosen, rest, frames, geometry))
+    refuse_twins(
+        pair
+        for category in categories
+        for pair in zip(category.chosen, category.frames, strict=True)
+    )
     _refuse_unlike(categories, settings)
     return categories
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +58,29 @@ def read_alike(paths: Sequence[Path], folder: Path) -> list[Frame]:
     """Read images that must all be of one size.
 
     Raises:
-        InputError: one cannot be read, their sizes differ, or two are the same picture.
+        InputError: one cannot be read, or their sizes differ.
     """
     frames = [read_image(path) for path in paths]
     if len({frame.shape for frame in frames}) > 1:
         raise mixed_sizes(frames, folder)
+    return frames
+
+
+def refuse_twins(pictures: Iterable[tuple[Path, Frame]]) -> None:
+    """Refuse a picture that comes twice, in one folder or in two.
+
+    Raises:
+        InputError: two are the same.
+    """
     seen: dict[bytes, Path] = {}
-    for path, frame in zip(paths, frames, strict=True):
+    for path, frame in pictures:
         twin = seen.setdefault(hashlib.sha256(frame.tobytes()).digest(), path)
         if twin is not path:
             # Left out in turn, a copy is always found among the others: its score is nothing.
+            where = twin.name if twin.parent == path.parent else twin
             raise InputError(
-                f"{path} and {twin.name} are the same picture; expected a part each: remove one"
+                f"{path} and {where} are the same picture; expected a part each: remove one"
             )
-    return frames
 
 
 def mixed_sizes(frames: Sequence[Frame], folder: Path) -> InputError:

@@ -1,8 +1,8 @@
 """`auto` on rendered parts of kinds that nothing was tuned to, against its own candidates.
 
 What is wanted is at most 1 point of image AUROC under the best candidate on each kind. That does
-not hold: it is missed on 3 of 5 kinds, by the projector or the neighbourhood chosen. Which of nine
-candidates is best on three dozen test images is also partly chance, and known in hindsight only.
+not hold: it is missed on three of five kinds. Which of a dozen candidates is best is also partly
+chance, and known in hindsight only: on 24 test images of a kind another is best than on 76.
 What is asserted is what was measured, with a margin.
 """
 
@@ -29,12 +29,12 @@ from field.rescored import Rescorer, is_chosen
 KINDS = ("bracket", "fabric", "grating", "glossy", "dark")
 """An object at any angle, a texture, a repeated pattern, a glossy part and a dark one."""
 
-WORST = 0.1
-"""Image AUROC under the best candidate on any kind. Measured: bracket 0.012, fabric 0.007, grating
-0.054, glossy 0.090, dark 0.068."""
+WORST = 0.05
+"""Image AUROC under the best candidate on any kind. Measured: bracket 0.000, fabric 0.022, grating
+0.033, glossy 0.017, dark 0.003."""
 
-MEAN = 0.05
-"""The same over all kinds; 0.046 was measured."""
+MEAN = 0.025
+"""The same over all kinds; 0.015 was measured."""
 
 SETTINGS = FitSettings(encoder="efficientnet-lite0", size=224, budget=390.0)
 """Time for every closed form on a slow machine, and too little for the foundad projector."""
@@ -61,7 +61,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Held]:
     @functools.cache
     def measure(kind: str) -> Held:
         data = tmp_path_factory.mktemp(kind)
-        write_kind(data, kind, shots=4, n_good=12, n_per_defect=4)
+        write_kind(data, kind, shots=4, n_good=40, n_per_defect=12)
         bundle = fit(data / "train/good", data / "bundle", SETTINGS)
         rescorer = Rescorer(data, SETTINGS, views=bundle.manifest.normals.views)
         candidates = bundle.manifest.fit.candidates

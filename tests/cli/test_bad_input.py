@@ -232,6 +232,16 @@ def test_options_that_several_folders_do_not_go_with(
         assert str(second) in line
 
 
+def test_one_picture_in_two_folders(good: Path, tmp_path: Path, refuse: Refuse) -> None:
+    pytest.importorskip("torch")
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(good / "1.png", other / "copied.png")
+    line = refuse(*fit_words(good), other)
+    assert f"{other / 'copied.png'} and {good / '1.png'} are the same picture" in line
+    assert "remove one" in line
+
+
 # Root writes wherever the permissions say no, so places are used that refuse even root.
 @pytest.mark.parametrize("place", ["/proc/edgefoundad", "good/0.png/bundle", "/dev/null/bundle"])
 def test_an_output_that_cannot_be_written(good: Path, refuse: Refuse, place: str) -> None:
