@@ -21,8 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("EDGEFOUNDAD_SHARED", ROOT.parent / "shared"))
+from edgefoundad.training import catalogue
+from field.data import SHARED, weights_of
+
+KINDS = ("subspace", "memory", "auto", "foundad")
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         shots = Path(scratch) / "shots"
@@ -38,17 +41,26 @@ def main() -> None:
         for i in np.random.default_rng(0).permutation(len(files))[:4]:
             shutil.copy(files[i], shots)
         python, edgefoundad = [sys.executable, "-c"], [sys.executable, "-m", "edgefoundad"]
-        fit = [
-            *edgefoundad, "fit", str(shots), "-o", f"{scratch}/out", "--force",
-            "--encoder", "efficientnet-lite0", "--projector",
-        ]  # fmt: skip
+        fit = [*edgefoundad, "fit", str(shots), "-o", f"{scratch}/out", "--force", "--encoder"]
+        small = [*fit, "efficientnet-lite0"]
+        fits = {
+            f"EfficientNet-Lite0, {kind}": [*small, "--projector", kind] for kind in arguments.kinds
+        }
+        name = "dinov2-small"
+        model = catalogue.find(name)[0].model
+        if file := weights_of({name: model}).get(name):
+            large = [*fit, f"{name}@6", "--weights", file]
+            fits |= {
+                f"ViT-S/14 cut after block 6, {kind}": [*large, "--projector", kind]
+                for kind in arguments.kinds
+            }
         typer, torch = [*python, "import typer"], [*python, "import torch, timm"]
         rows = [
             measure("`import edgefoundad`", [*python, "import edgefoundad"], typer, arguments.runs),
             measure("`edgefoundad --help`", [*edgefoundad, "--help"], typer, arguments.runs),
             *(
-                measure(f"`fit`, 4 bottles, 448 px, {kind}", [*fit, kind], torch, arguments.runs)
-                for kind in ("subspace", "memory", "auto")
+                measure(f"`fit`, 4 bottles, 448 px, {what}", command, torch, arguments.runs)
+                for what, command in fits.items()
             ),
         ]
     arguments.json.write_text(json.dumps(rows, indent=1) + "\n")

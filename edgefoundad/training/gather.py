@@ -172,7 +172,6 @@ def embed_normals(
         settings.views == "auto" and few and takes_turned
     )
     wants_mild = count == 1 or (settings.projector == "auto" and few)
-    mild_each = len(views(categories[0].frames[0])) if count == 1 else MILD_FEW
     normals: list[Normal] = []
     pairs = [
         (index, path, frame)
@@ -185,7 +184,9 @@ def embed_normals(
         seen = camera.geometry.seen
         normal = Normal(path, frame, index, camera, camera.embed(frame))
         if wants_mild:
-            made = views_within(views, frame, seen)[:mild_each]
+            made = views_within(views, frame, seen)
+            # Of a single normal its mirror images too: more like another part than any mild view.
+            made = made + views_within(flipped, frame, seen) if count == 1 else made[:MILD_FEW]
             normal.mild = torch.stack([camera.embed(view) for view in made])
         if wants_turned:
             made = views_within(turned, frame, seen) + views_within(flipped, frame, seen)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgefoundad.geometry import Geometry
-from edgefoundad.manifest import ProjectorKind, Views
+from edgefoundad.manifest import ProjectorKind
 from edgefoundad.training.background import Gate, fit_gate
 from edgefoundad.training.blend import fit_blend
 from edgefoundad.training.detector import Embedder, Head, Scoring
@@ -67,7 +67,8 @@ class Normal:
     Attributes:
         category: index of the folder it came from.
         own: embeddings of the frame itself, [T * N, sum of channels].
-        mild: of slightly moved and lit views, [6, …]; None where they are not needed.
+        mild: of slightly moved and lit views, and of a single normal of its mirror images, [v, …];
+            None where they are not needed.
         turned: of turned and mirrored views, [v, …]; None where they are not needed.
         foreground: where the part is, bool [G] patches; None where that is not known.
         spanned: whether a subspace is fitted on the turned views too.
@@ -92,24 +93,6 @@ class Normal:
         if self.turned is None:
             return self.embeddings(features)[:0]
         return self.camera.read(self.turned, features).flatten(0, 1)
-
-
-@dataclass(frozen=True)
-class Material:
-    """All normals of a fit.
-
-    Attributes:
-        views: the turned views that go into the fit.
-        seed: of everything random.
-    """
-
-    normals: list[Normal]
-    views: Views
-    seed: int
-
-    def others(self, index: int) -> list[Normal]:
-        """All but one; the one itself where it is alone."""
-        return [n for i, n in enumerate(self.normals) if i != index] or self.normals
 
 
 def fit_closed(
