@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -87,11 +88,24 @@ class ProjectorRecord(_Record):
     why: str
 
 
+FEWEST_SCORED = 3
+"""Patches that the score averages over at least: a single one is as high on many a good part."""
+
+
+def scored_patches(top_fraction: float, geometry: Geometry) -> int:
+    """How many patches the image score averages over.
+
+    A share of one tile's: a defect fills as many patches however many tiles there are.
+    """
+    wanted = round(top_fraction * math.prod(geometry.tile_grid))
+    return min(max(FEWEST_SCORED, wanted), math.prod(geometry.grid))
+
+
 class ScoreRule(_Record):
     """The image score: the mean of the largest patch differences.
 
     Attributes:
-        top_fraction: how many, as a share of the patches of one tile.
+        top_fraction: how many, as a share of the patches of one tile; three at least.
         smoothing: of the difference map, standard deviation of a Gaussian in patches.
         background: whether differences away from anything that looks like the part are suppressed.
     """

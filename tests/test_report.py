@@ -347,7 +347,7 @@ def test_facts_are_told(tmp_path: Path) -> None:
     text = fit_page(tmp_path, provisional(), ("a.png",)).text
     for fact in ("tiny (tiny_vit)", "1+2, 3x3 averaged", "memory: asked for.", "96x64 px"):
         assert fact in text
-    assert "the largest patch difference" in text
+    assert "mean of the 3 largest patch differences" in text
     assert "chosen" not in text.split("How the projector was chosen")[1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgefoundad.geometry import UNTILED, Geometry
 from edgefoundad.heatmap import Rgb
-from edgefoundad.manifest import Manifest
+from edgefoundad.manifest import Manifest, scored_patches
 from edgefoundad.report import page
 from edgefoundad.report.candidates import choice_section
 from edgefoundad.report.chart import Series, score_chart
@@ -206,12 +205,7 @@ def _encoder_facts(manifest: Manifest) -> list[tuple[str, str]]:
 def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
     projector, geometry = manifest.projector, manifest.geometry
     settings = ", ".join(f"{key} {value:g}" for key, value in projector.settings.items())
-    top = max(1, round(manifest.score.top_fraction * math.prod(geometry.tile_grid)))
-    largest = (
-        "the largest patch difference"
-        if top == 1
-        else (f"mean of the {top} largest patch differences")
-    )
+    top = scored_patches(manifest.score.top_fraction, geometry)
     return [
         ("Projector", f"{projector.kind}, {projector.parameters:,} parameters"),
         ("Projector settings", settings or "none"),
@@ -220,7 +214,7 @@ def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("Model input", f"{geometry.tile} px"),
         ("Patch grid", str(geometry.grid)),
         ("Difference map", f"{geometry.map} cells"),
-        ("Image score", largest),
+        ("Image score", f"mean of the {top} largest patch differences"),
         ("Background", manifest.score.background),
         ("Threshold of the score", f"{manifest.threshold.score:.6g}"),
         ("Threshold of the map", f"{manifest.threshold.map:.6g}"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgefoundad.bundle import BACKGROUND, PROJECTOR, Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.geometry import MAP_CELLS_PER_PATCH, UNTILED, Geometry
+from edgefoundad.manifest import scored_patches
 from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
 from edgefoundad.training.background import Gate, load_gate
@@ -82,8 +83,7 @@ class Scoring(nn.Module):
         )
         self.register_buffer("stitch_rows", down)
         self.register_buffer("stitch_columns", across.T.contiguous())
-        # Of one tile: a defect fills as many patches however many tiles there are.
-        self.top = max(1, round(top_fraction * math.prod(self.tile_grid)))
+        self.top = scored_patches(top_fraction, geometry)
 
     def forward(self, differences: Tensor) -> tuple[Tensor, Tensor]:
         """Smooth the stitched differences into a map; average the largest into a score."""

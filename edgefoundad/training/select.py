@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgefoundad.geometry import Geometry
-from edgefoundad.manifest import Candidate
+from edgefoundad.manifest import Candidate, scored_patches
 from edgefoundad.metrics import auroc
 from edgefoundad.training.blend import BlendProjector
 from edgefoundad.training.features import Features
@@ -75,13 +74,13 @@ class _Differences:
         clean: of the frame and its mild views, [c, G]; of a single normal the views alone.
         damaged: [d, G].
         masks: see `Trial`.
-        patches: of one tile.
+        geometry: of the frame.
     """
 
     clean: Tensor
     damaged: Tensor
     masks: NDArray[np.float32]
-    patches: int
+    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ def _judge_blended(
                         projector.blended(first.clean, second.clean),
                         projector.blended(first.damaged, second.damaged),
                         first.masks,
-                        first.patches,
+                        first.geometry,
                     )
     return found
 
@@ -265,15 +264,14 @@ def _judge(
         torch.cat([differences(read(one[None], features)) for one in group])
         for group in (torch.cat(clean), trial.damaged)
     ]
-    patches = math.prod(normal.camera.geometry.tile_grid)
-    return _Differences(judged[0], judged[1], trial.masks, patches)
+    return _Differences(judged[0], judged[1], trial.masks, normal.camera.geometry)
 
 
 def _figures(recipe: Recipe, judged: Sequence[_Differences], seconds: float) -> Candidate:
     clean, damaged, rises = [], [], []
     localised: list[float] = []
     for one in judged:
-        top = max(1, round(recipe.top_fraction * one.patches))
+        top = scored_patches(recipe.top_fraction, one.geometry)
         clean.append(_scores(one.clean, top))
         damaged.append(_scores(one.damaged, top))
         localised += [

@@ -16,6 +16,7 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from edgefoundad.geometry import Geometry, Size  # noqa: E402
+from edgefoundad.manifest import FEWEST_SCORED  # noqa: E402
 from edgefoundad.training.calibration import (  # noqa: E402
     LEAST_TAIL,
     MOST_TAIL,
@@ -213,8 +214,8 @@ def test_the_score_is_the_mean_of_the_largest_share_and_the_map_keeps_a_constant
     # A defect fills as many patches of four tiles as of one frame.
     tiled = Geometry.plan(Size(640, 480), short_side=480, patch=16, tiles=Size(2, 2))
     assert Scoring(tiled, top_fraction=0.01).top == round(0.01 * math.prod(tiled.tile_grid))
-    # Even a frame of few patches has a score.
-    assert Scoring(GEOMETRY, top_fraction=1e-6).top == 1
+    # Never over a single one.
+    assert Scoring(GEOMETRY, top_fraction=1e-6).top == FEWEST_SCORED
 
 
 def test_the_map_puts_a_patch_where_it_lies_in_the_frame() -> None:
