@@ -1,9 +1,9 @@
 """`auto` on rendered parts of kinds that nothing was tuned to, against its own candidates.
 
 What is wanted is at most 1 point of image AUROC under the best candidate on each kind. That does
-not hold: it is missed on three of five kinds. Which of a dozen candidates is best is also partly
-chance, and known in hindsight only: on 24 test images of a kind another is best than on 76.
-What is asserted is what was measured, with a margin.
+not hold: it is missed on three of five kinds, on two of them by little. Which of a dozen candidates
+is best is also partly chance, and known in hindsight only: on 24 test images of a kind another is
+best than on 76. What is asserted is what was measured, with a margin.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from field.rescored import Rescorer, is_chosen
 KINDS = ("bracket", "fabric", "grating", "glossy", "dark")
 """An object at any angle, a texture, a repeated pattern, a glossy part and a dark one."""
 
-WORST = 0.05
-"""Image AUROC under the best candidate on any kind. Measured: bracket 0.000, fabric 0.022, grating
-0.033, glossy 0.017, dark 0.003."""
+WORST = 0.055
+"""Image AUROC under the best candidate on any kind. Measured: bracket 0.000, fabric 0.011, grating
+0.019, glossy 0.044, dark 0.000."""
 
 MEAN = 0.025
 """The same over all kinds; 0.015 was measured."""
