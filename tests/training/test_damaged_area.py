@@ -1,8 +1,7 @@
-"""What the method is built on: the more of a part is damaged, the farther are its embeddings.
+"""What the method is built on: the more of a part is damaged, the higher its score.
 
-That is a statement on the distance over the whole part (FoundAD, arXiv 2510.01934). The image score
-looks at the few patches that differ most, and says whether, not how much: it is full once a defect
-covers those.
+So is the distance over the whole part (FoundAD, arXiv 2510.01934). The image score looks at the few
+patches that differ most, and is full once a defect covers those.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ def material() -> tuple[Tensor, Tensor, Tensor, Scoring]:
 
 
 @pytest.mark.parametrize("kind", ["subspace", "memory", "blend", "foundad"])
-def test_the_distance_grows_with_the_damaged_area_and_the_score_tells_all_of_it(
+def test_the_score_grows_with_the_damaged_area(
     material: tuple[Tensor, Tensor, Tensor, Scoring], kind: str
 ) -> None:
     clean, damaged, parts, scoring = material
@@ -97,4 +96,5 @@ def test_the_distance_grows_with_the_damaged_area_and_the_score_tells_all_of_it(
             scores = scoring(differences)[1].double().numpy()
         distances = differences.mean(1).double().numpy()
         assert np.corrcoef(rank(distances), rank(np.array(SHARES)))[0, 1] >= 0.8
+        assert np.corrcoef(rank(scores), rank(np.array(SHARES)))[0, 1] >= 0.8
         assert scores[1:].min() > 1.1 * scores[0]
