@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgefoundad.training.outliers import FEWEST, LEAST_RATIO, find_outliers
+pytest.importorskip("torch")
+
+from edgefoundad.training.outliers import FEWEST, LEAST_RATIO, find_outliers  # noqa: E402
 
 USUAL = [0.101, 0.094, 0.108, 0.099, 0.103, 0.097]
 
