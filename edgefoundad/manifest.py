@@ -204,9 +204,10 @@ class Candidate(_Record):
 
     Attributes:
         features: the encoder's levels and their neighbourhoods, in words.
+        smoothing: of the difference map, see `ScoreRule`.
         detection: AUROC of image scores, damaged against untouched normals left out of the fit.
         margin: how far damage lifts a score beyond the spread of untouched ones, 0 to 1.
-        localisation: AUROC of patch differences inside against outside the damage.
+        localisation: AUROC of the smoothed patch differences inside against outside the damage.
         head_start: what it is ahead by before any evidence.
         seconds: taken to compare it.
         chosen: whether the detector is made this way.
@@ -216,6 +217,7 @@ class Candidate(_Record):
     projector: ProjectorKind
     background: Literal["kept", "suppressed"]
     top_fraction: Fraction
+    smoothing: Annotated[FiniteFloat, Field(ge=0)]
     detection: FiniteFloat
     margin: FiniteFloat
     localisation: FiniteFloat

@@ -153,6 +153,7 @@ def manifest(threshold_of: Callable[..., Threshold]) -> Manifest:
                     projector="subspace",
                     background="kept",
                     top_fraction=0.01,
+                    smoothing=0.5,
                     detection=0.9,
                     margin=0.7,
                     localisation=0.8,

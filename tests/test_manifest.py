@@ -120,6 +120,7 @@ manifests = st.builds(
                 projector=kinds,
                 background=backgrounds,
                 top_fraction=shares,
+                smoothing=st.floats(0, 9),
                 detection=numbers,
                 margin=numbers,
                 localisation=numbers,

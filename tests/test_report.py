@@ -176,6 +176,7 @@ def candidate(merit: float, *, chosen: bool = False, **changes: Any) -> Candidat
         "projector": "memory",
         "background": "kept",
         "top_fraction": 0.01,
+        "smoothing": 0.5,
         "detection": merit,
         "margin": merit,
         "localisation": merit,
@@ -376,10 +377,14 @@ def test_candidates_are_ranked_and_the_chosen_one_leads(tmp_path: Path) -> None:
     )
     assert "memory, because <it> is best." in page.text
     assert rows_of(page) == [
-        "memory chosen levels 1+2; background kept; score over 1 % 0.849 0.849 0.849 0.849",
-        "memory levels 1+2; background suppressed; score over 1 % 0.850 0.850 0.850 0.850",
-        "subspace levels 1+2; background kept; score over 1 % 0.700 0.700 0.700 0.700",
-        "blend levels 1+2; background kept; score over 1 % 0.600 0.900 0.200 0.700",
+        "memory chosen levels 1+2; background kept;"
+        " score over 1 %; map smoothed by 0.5 patches 0.849 0.849 0.849 0.849",
+        "memory levels 1+2; background suppressed;"
+        " score over 1 %; map smoothed by 0.5 patches 0.850 0.850 0.850 0.850",
+        "subspace levels 1+2; background kept;"
+        " score over 1 %; map smoothed by 0.5 patches 0.700 0.700 0.700 0.700",
+        "blend levels 1+2; background kept;"
+        " score over 1 %; map smoothed by 0.5 patches 0.600 0.900 0.200 0.700",
     ]
     assert (
         "Not compared, for lack of time unless said otherwise: foundad (needs more)." in page.text

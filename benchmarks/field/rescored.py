@@ -22,8 +22,9 @@ from edgefoundad.training.gather import build_cameras, embed_normals, read_categ
 from edgefoundad.training.material import Normal, fit_background, head_for
 from edgefoundad.training.pose import kept_views
 from edgefoundad.training.recipe import Recipe, default_features, feature_candidates
-from edgefoundad.training.select import patch_mask
 from edgefoundad.training.settings import FitSettings
+from edgefoundad.training.standing import smoothed_patches
+from edgefoundad.training.trial import patch_mask
 from edgefoundad.training.trials import mark_foreground
 
 DAMAGED = 0.25
@@ -80,10 +81,11 @@ class Rescorer:
             candidate.projector,
             candidate.background == "suppressed",
             candidate.top_fraction,
+            candidate.smoothing,
         )
 
     def figures(self, recipe: Recipe) -> tuple[float, float]:
-        """AUROC of the image scores, and of the patches' differences."""
+        """AUROC of the image scores, and of the patches' smoothed differences."""
         projector = ClosedForm(recipe.projector, self.seed).fit(self.normals, recipe.features)
         gate = fit_background(self.normals, recipe.features) if recipe.suppressed else None
         head = head_for(recipe, projector, gate, self.camera)
@@ -94,7 +96,9 @@ class Rescorer:
                 embeddings = self.camera.read(kept, recipe.features)[None]
                 stitched = head.differences(embeddings)
                 scores.append(float(stitched.topk(head.scoring.top, dim=1).values.mean()))
-                differences.append(stitched[0].numpy())
+                grid = self.camera.geometry.grid
+                shown = smoothed_patches(stitched, grid, recipe.smoothing)
+                differences.append(shown[0].numpy())
         return (
             auroc(self.labels, scores),
             auroc(self.damaged.ravel(), np.concatenate(differences)),
@@ -110,4 +114,5 @@ def is_chosen(bundle: Bundle, candidate: Candidate) -> bool:
         and candidate.projector == manifest.projector.kind
         and candidate.background == manifest.score.background
         and candidate.top_fraction == manifest.score.top_fraction
+        and candidate.smoothing == manifest.score.smoothing
     )

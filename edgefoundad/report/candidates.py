@@ -70,7 +70,8 @@ def _row(candidate: Candidate) -> str:
     mark = ' <span class="mark">chosen</span>' if candidate.chosen else ""
     details = (
         f"{candidate.features}; background {candidate.background}; "
-        f"score over {percent(candidate.top_fraction, 'g')}"
+        f"score over {percent(candidate.top_fraction, 'g')}; "
+        f"map smoothed by {candidate.smoothing:g} patches"
     )
     figures = (candidate.detection, candidate.margin, candidate.localisation)
     cells = "".join(f'<td class="n">{figure:.3f}</td>' for figure in figures)

@@ -13,6 +13,7 @@ from edgefoundad.geometry import Geometry, Size
 from edgefoundad.images import list_images
 from edgefoundad.training.catalogue import EncoderEntry
 from edgefoundad.training.detector import Embedder
+from edgefoundad.training.differences import MILD_FEW
 from edgefoundad.training.encoder import build_encoder
 from edgefoundad.training.features import Features
 from edgefoundad.training.material import Camera, Frame, Normal
@@ -20,7 +21,6 @@ from edgefoundad.training.normals import draw, read_alike, refuse_twins
 from edgefoundad.training.progress import Progress
 from edgefoundad.training.recipe import read_levels
 from edgefoundad.training.region import views_within
-from edgefoundad.training.select import MILD_FEW
 from edgefoundad.training.settings import FitSettings
 from edgefoundad.training.views import flipped, turned, views
 from edgefoundad.training.weights import Weights

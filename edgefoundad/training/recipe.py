@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from edgefoundad.manifest import ProjectorKind
 from edgefoundad.training.catalogue import EncoderEntry
-from edgefoundad.training.detector import TOP_FRACTION
+from edgefoundad.training.detector import SMOOTHING, TOP_FRACTION
 from edgefoundad.training.encoder import ConvolutionalEncoder
 from edgefoundad.training.features import Features
 
 TOP_FRACTIONS = (TOP_FRACTION, 0.01, 0.03)
 """Shares of a tile's patches that the score may average over. A single patch is no share: where it
 was one, synthetic defects chose it and real parts suffered."""
+
+SMOOTHINGS = (SMOOTHING, 1.0, 1.5)
+"""Gaussians that the difference map may be smoothed by, in patches."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class Recipe:
         projector: kind of projector.
         suppressed: whether differences on the background are suppressed.
         top_fraction: how many patches the image score averages over, as a share of a tile's.
+        smoothing: of the difference map, standard deviation of a Gaussian in patches.
     """
 
     features: Features
     projector: ProjectorKind
     suppressed: bool = False
     top_fraction: float = TOP_FRACTION
+    smoothing: float = SMOOTHING
 
     def __str__(self) -> str:
         words = [self.projector, str(self.features)]
@@ -37,6 +42,8 @@ class Recipe:
             words.append("background suppressed")
         if self.top_fraction != TOP_FRACTION:
             words.append(f"score over {self.top_fraction:.1%} of the patches")
+        if self.smoothing != SMOOTHING:
+            words.append(f"map smoothed by {self.smoothing:g} patches")
         return ", ".join(words)
 
 

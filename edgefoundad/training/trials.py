@@ -17,8 +17,8 @@ from edgefoundad.training.foreground import find_foreground, to_frame
 from edgefoundad.training.material import Frame, Mask, Normal
 from edgefoundad.training.progress import Progress
 from edgefoundad.training.region import damage_within
-from edgefoundad.training.select import Trial, patch_mask
 from edgefoundad.training.synthesis import Damage
+from edgefoundad.training.trial import Trial, patch_mask
 
 MOST_COMPARED = 8
 """Left-out normals that candidates are compared on: eight rank them as well as thirty would."""

@@ -93,7 +93,7 @@ def test_with_time_enough_auto_trains_and_compares_foundad_too(
     # Damaged copies that are told apart perfectly would still not be foundad's after eight steps;
     # a head start that no other has makes it the one that is chosen, fitted and judged.
     monkeypatch.setattr(
-        "edgefoundad.training.select._head_start",
+        "edgefoundad.training.standing._head_start",
         lambda recipe, shots: 10.0 if recipe.projector == "foundad" else 0.0,
     )
     settings = replace(QUICK, projector="auto", shots=3, budget=3600.0)

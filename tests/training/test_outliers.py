@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from edgefoundad.training.outliers import FEWEST, LEAST_RATIO, find_outliers  # noqa: E402
+from edgefoundad.training.outliers import FEWEST, LEAST_RATIO, find_outliers
 
 USUAL = [0.101, 0.094, 0.108, 0.099, 0.103, 0.097]
 

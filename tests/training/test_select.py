@@ -20,16 +20,15 @@ from edgefoundad.training.features import Features  # noqa: E402
 from edgefoundad.training.fitter import ClosedForm, Fitter  # noqa: E402
 from edgefoundad.training.material import Camera, Normal  # noqa: E402
 from edgefoundad.training.projector import Projector  # noqa: E402
-from edgefoundad.training.recipe import TOP_FRACTIONS, Recipe  # noqa: E402
+from edgefoundad.training.recipe import SMOOTHINGS, TOP_FRACTIONS, Recipe  # noqa: E402
 from edgefoundad.training.select import (  # noqa: E402
     TIE,
     Choice,
-    Trial,
     _best,
     _why,
     choose,
-    patch_mask,
 )
+from edgefoundad.training.trial import Trial, patch_mask  # noqa: E402
 
 GEOMETRY = Geometry.plan(Size(128, 80), short_side=80, patch=16)  # 8 x 5 patches
 LEVEL = Features((0,))
@@ -87,11 +86,11 @@ def material(camera_of: Callable[..., Camera], normals_of: Callable[..., list[No
         torch.manual_seed(0)
         own, mild = torch.rand(n, 40, 4), torch.rand(n, views, 40, 4)
         damaged = torch.rand(n, 2, 40, 4)
-        damaged[:, :, 7:9, 0] += 5
+        damaged[:, :, 11:13, 0] += 5
         masks = np.zeros((2, 40), np.float32)
-        masks[:, 7:9] = 1
+        masks[:, 11:13] = 1
         # Touched a little: neither inside nor outside.
-        masks[:, 9] = 0.1
+        masks[:, 13] = 0.1
         normals = normals_of(camera_of((8, 5), (4,)), own, mild=mild)
         return normals, [Trial(copies, masks) for copies in damaged]
 
@@ -160,7 +159,7 @@ def test_damage_too_small_for_any_patch_does_not_stop_the_comparison(material: M
 def test_damage_smaller_than_a_patch_is_sought_where_most_of_it_lies(material: Make) -> None:
     normals, trials = material()
     masks = np.zeros_like(trials[0].masks)
-    masks[:, 7], masks[:, 8] = 0.2, 0.1
+    masks[:, 11], masks[:, 12] = 0.2, 0.1
     small = [Trial(one.damaged, masks) for one in trials]
     level = chosen((normals, small), Fixed("memory", Level())).candidates[0]
     assert level.localisation == 1
@@ -173,6 +172,7 @@ def candidate(name: ProjectorKind, merit: float) -> tuple[Recipe, Candidate]:
         projector=name,
         background="kept",
         top_fraction=recipe.top_fraction,
+        smoothing=recipe.smoothing,
         detection=merit,
         margin=merit,
         localisation=merit,
@@ -208,7 +208,8 @@ def test_what_holds_on_most_parts_has_a_head_start(material: Make, shots: int, s
         Fixed("blend", BlendedLevel()),
     )
     assert choice.recipe.projector == steady
-    assert [c.projector for c in choice.candidates if c.head_start] == [steady] * len(TOP_FRACTIONS)
+    variations = len(TOP_FRACTIONS) + len(SMOOTHINGS) - 1
+    assert [c.projector for c in choice.candidates if c.head_start] == [steady] * variations
 
 
 def test_a_blend_is_judged_from_what_its_halves_said(material: Make) -> None:
@@ -291,6 +292,29 @@ def test_faint_damage_of_many_patches_is_scored_over_many(
     assert choice.recipe.top_fraction == max(TOP_FRACTIONS)
     assert {c.top_fraction for c in choice.candidates} == set(TOP_FRACTIONS)
     assert "score over 3.0% of the patches" in choice.why
+
+
+@pytest.mark.parametrize(("side", "chosen_smoothing"), [(1, min(SMOOTHINGS)), (6, max(SMOOTHINGS))])
+def test_maps_are_smoothed_where_that_finds_the_damage_better(
+    camera_of: Callable[..., Camera],
+    normals_of: Callable[..., list[Normal]],
+    side: int,
+    chosen_smoothing: float,
+) -> None:
+    torch.manual_seed(0)
+    camera = camera_of((30, 20), (4,))
+    own, damaged = torch.rand(4, 600, 4), torch.rand(4, 3, 600, 4)
+    mask = np.zeros((20, 30), np.float32)
+    mask[8 : 8 + side, 9 : 9 + side] = 1
+    masks = np.repeat(mask.reshape(1, -1), 3, axis=0)
+    # A wide defect drowns in the noise of single patches; one patch stands out and is its own.
+    damaged[:, :, mask.ravel() > 0, 0] += 1.5 if side == 1 else 0.25
+    trials = [Trial(copies, masks) for copies in damaged]
+    choice = chosen((normals_of(camera, own), trials), Fixed("memory", Level()))
+    assert choice.recipe.smoothing == chosen_smoothing
+    assert {c.smoothing for c in choice.candidates} == set(SMOOTHINGS)
+    (marked,) = (c for c in choice.candidates if c.chosen)
+    assert marked.smoothing == chosen_smoothing
 
 
 GRID = (14, 12)

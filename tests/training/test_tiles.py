@@ -22,7 +22,7 @@ from edgefoundad.training.material import Camera  # noqa: E402
 from edgefoundad.training.preprocess import Preprocess, blend_matrix  # noqa: E402
 from edgefoundad.training.projector import Projector  # noqa: E402
 from edgefoundad.training.region import damage_within, views_within  # noqa: E402
-from edgefoundad.training.select import patch_mask  # noqa: E402
+from edgefoundad.training.trial import patch_mask  # noqa: E402
 from edgefoundad.training.views import flipped, turned, views  # noqa: E402
 
 PATCH = 8

@@ -1,0 +1,110 @@
+"""The figures that rank a candidate: how well it tells damage from normals, and finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgefoundad.geometry import Size
+from edgefoundad.manifest import Candidate, scored_patches
+from edgefoundad.metrics import auroc
+from edgefoundad.training.differences import Differences
+from edgefoundad.training.preprocess import smooth_upsample_matrix
+from edgefoundad.training.recipe import Recipe
+
+HEAD_START = 0.02
+"""Standing by which synthetic defects must speak against what holds on real parts of most kinds."""
+
+STANDS_OUT = 2.0
+"""Spreads of the normal scores by which a damaged one should rise above its own clean part."""
+
+LEAST_SPREAD = 0.02
+"""Relative spread of scores that normals are held to have at least: a few may agree by chance."""
+
+
+def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Candidate:
+    """A candidate with its figures, and without a mark of being chosen.
+
+    Args:
+        recipe: how scores and maps are made of the differences.
+        judged: of every normal that took part, by projectors of this recipe.
+        seconds: what that took.
+    """
+    clean, damaged, rises = [], [], []
+    localised: list[float] = []
+    for one in judged:
+        top = scored_patches(recipe.top_fraction, one.geometry)
+        clean.append(_scores(one.clean, top))
+        damaged.append(_scores(one.damaged, top))
+        smoothed = smoothed_patches(one.damaged, one.geometry.grid, recipe.smoothing).cpu().numpy()
+        localised += [
+            value
+            for flat, mask in zip(smoothed, one.masks, strict=True)
+            if (value := _localisation(flat, mask)) is not None
+        ]
+    logs = [np.log(np.maximum(scores, 1e-12)) for scores in clean]
+    together = np.concatenate(logs)
+    spread = float(together.std()) + LEAST_SPREAD
+    for own, scores in zip(logs, damaged, strict=True):
+        rise = (np.log(np.maximum(scores, 1e-12)) - own.mean()) / spread
+        rises.append(1 / (1 + np.exp(np.clip(STANDS_OUT - rise, -50, 50))))
+    all_clean, all_damaged = np.concatenate(clean), np.concatenate(damaged)
+    labels = [False] * len(all_clean) + [True] * len(all_damaged)
+    return Candidate(
+        features=str(recipe.features),
+        projector=recipe.projector,
+        background="suppressed" if recipe.suppressed else "kept",
+        top_fraction=recipe.top_fraction,
+        smoothing=recipe.smoothing,
+        detection=auroc(labels, np.concatenate([all_clean, all_damaged])),
+        margin=float(np.concatenate(rises).mean()),
+        localisation=float(np.mean(localised)) if localised else 0.5,
+        head_start=_head_start(recipe, len(judged)),
+        seconds=round(seconds, 2),
+    )
+
+
+def _scores(differences: Tensor, top: int) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = differences.topk(top, dim=1).values.mean(1).double().cpu().numpy()
+    return scores
+
+
+def smoothed_patches(differences: Tensor, grid: Size, sigma: float) -> Tensor:
+    """Differences [d, G] as the map shows them, patch by patch."""
+    rows, columns = (
+        smooth_upsample_matrix(side, side, sigma).to(differences.device)
+        for side in (grid.height, grid.width)
+    )
+    coarse = differences.reshape(-1, grid.height, grid.width)
+    return (rows @ coarse @ columns.T).flatten(1)
+
+
+def _localisation(flat: NDArray[np.float32], mask: NDArray[np.float32]) -> float | None:
+    inside, outside = mask > 0.25, mask == 0
+    if not inside.any():
+        # A defect smaller than a quarter of any patch: the patch that holds most of it.
+        inside = mask == mask.max()
+    if not outside.any() or mask.max() == 0:
+        return None
+    keep = inside | outside
+    return auroc(inside[keep], flat[keep])
+
+
+def _head_start(recipe: Recipe, shots: int) -> float:
+    """What a recipe is ahead by before any evidence.
+
+    Distances to the nearest averaged embedding are steady against a camera's noise, of which
+    synthetic defects say little (PatchCore's rule); what keeps the finest defects is steadiest as a
+    blend. One normal spans no subspace worth the name: the nearest neighbours of its finest patches
+    hold. Two depths side by side are seldom far from the better.
+    """
+    fine = 1 in recipe.features.neighbourhoods
+    if shots == 1:
+        steady = recipe.projector == "memory" and fine
+    else:
+        steady = recipe.projector == ("blend" if fine else "memory")
+    several = HEAD_START / 2 if len(recipe.features.levels) > 1 else 0.0
+    return several + (HEAD_START if steady else 0.0)
