@@ -14,23 +14,19 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgefoundad.bundle import sha256
-from edgefoundad.dataset import Sample
 from edgefoundad.errors import InputError
-from edgefoundad.evaluate import evaluate
 from edgefoundad.geometry import Geometry, Size
 from edgefoundad.images import read_image
-from edgefoundad.manifest import Calibration, Threshold, hash_scores
 from edgefoundad.training import catalogue
 from field.cells import Cell, Row
 from field.data import ROOT, Prepared
+from field.replay import measure
 
 CELL = Path(__file__).parent / "inside_anomalib/cell.py"
 VENV = ROOT / "benchmarks/.venvs/anomalib"
@@ -47,8 +43,6 @@ PINS = (
     "torchmetrics==1.9.0",
     "torchvision==0.29.1",
 )
-NEVER = 1e30
-"""A threshold that nothing exceeds: the verdicts are anomalib's own."""
 
 
 def ensure_venv() -> Path:
@@ -136,7 +130,7 @@ def run_peer(
     for prepared in data:
         own = slice(first, first + len(prepared.samples))
         first = own.stop
-        figures = _measure(prepared.samples, scores[own], maps[own], verdicts[own])
+        figures = measure(prepared.samples, scores[own], maps[own], verdicts[own])
         rows.append(
             {**answer, "weights": job["weights_sha256"][:12], "input": str(size), **figures}
         )
@@ -182,47 +176,3 @@ def _run(job: Row, scratch: Path, threads: int) -> Row:
         raise InputError(f"anomalib stopped; its last words:\n{done.stderr[-2000:]}")
     answer: Row = json.loads((scratch / "answer.json").read_text(encoding="utf-8"))
     return answer
-
-
-def _measure(
-    samples: Sequence[Sample],
-    scores: NDArray[np.float64],
-    maps: NDArray[np.float32],
-    verdicts: NDArray[np.bool_],
-) -> Row:
-    """The figures of one data set, by the same code that measures this project's detectors."""
-    frame = read_image(samples[0].path)
-    size, cells = Size(frame.shape[1], frame.shape[0]), Size(maps.shape[2], maps.shape[1])
-    geometry = Geometry(frame=size, model=cells, grid=cells, map=cells)
-    evidence = Calibration(
-        rule="held-out",
-        false_alarms=0.01,
-        n=1,
-        parts=1,
-        scores=[NEVER],
-        scores_sha256=hash_scores([NEVER]),
-        realised_95=None,
-        backend="anomalib",
-    )
-    threshold = Threshold(score=NEVER, map=NEVER, provisional=True, calibration=evidence)
-    figures = evaluate(_replay(scores, maps), samples, threshold, geometry, channels="rgb")
-    row = figures.to_json() | {"false_alarm_rate": None, "miss_rate": None}
-    if len(verdicts):
-        bad = np.array([sample.defect is not None for sample in samples])
-        row["false_alarm_rate"] = float(verdicts[~bad].mean())
-        row["miss_rate"] = float(1 - verdicts[bad].mean())
-    del row["ms_per_image"]
-    return row
-
-
-def _replay(
-    scores: NDArray[np.float64], maps: NDArray[np.float32]
-) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], float]]:
-    """Say again, image by image, what anomalib said."""
-    said: Any = iter(zip(maps, scores, strict=True))
-
-    def infer(frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-        difference, score = next(said)
-        return difference, float(score)
-
-    return infer

@@ -24,9 +24,6 @@ OURS: dict[str, dict[str, Any]] = {
     "memory": {"projector": "memory"},
     "blend": {"projector": "blend"},
     "foundad": {"projector": "foundad"},
-    # SubspaceAD's rule (arXiv 2602.23013): 99 % of the variance of the normals and their rotations,
-    # of which this project takes seven and the paper thirty.
-    "subspacead": {"projector": "subspace", "views": "turns"},
     "foundad-paper": {"projector": "foundad", "recipe": "paper"},
 }
 """Methods of this project: the fields of `FitSettings` that differ from their defaults."""
@@ -41,9 +38,11 @@ PEERS = {
     "anomalydino": "anomalib AnomalyDINO",
     "anomalydino-frame": "anomalib AnomalyDINO, frame's aspect",
     "anomalydino-split": "anomalib AnomalyDINO, half held out",
+    "subspacead": "SubspaceAD's rule",
 }
 """Methods of the field: anomalib's at its own square input; at this project's input, which keeps
-the frame's aspect; and with half of the shots held out for a threshold."""
+the frame's aspect; and with half of the shots held out for a threshold. SubspaceAD's at this
+project's input."""
 
 
 @dataclass(frozen=True)

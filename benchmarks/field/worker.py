@@ -115,7 +115,12 @@ def work(job: Row) -> Row:
             for dataset in cell.datasets
         ]
         # Imported late: torch would count in the peak memory of a peer that runs elsewhere.
-        if cell.method in PEERS:
+        if cell.method == "subspacead":
+            from field.subspacead import run_subspacead
+
+            rows = run_subspacead(cell, data, weights=weights, threads=job["threads"])
+            who = resource.RUSAGE_SELF
+        elif cell.method in PEERS:
             from field.anomalib_peer import run_peer
 
             rows = run_peer(cell, data, scratch, weights=weights, threads=job["threads"])

@@ -10,9 +10,10 @@ from edgefoundad.dataset import read_test_set
 from edgefoundad.demo.dataset import write_dataset
 from edgefoundad.errors import InputError
 from edgefoundad.metrics import auroc
-from field.anomalib_peer import _measure, _stage
+from field.anomalib_peer import _stage
 from field.cells import ONE_FOR_ALL, PER_CLASS, plan, read_rows, write_rows
 from field.data import Prepared, draw, locate, prepare
+from field.replay import measure
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/accuracy.py"
 
@@ -119,7 +120,7 @@ def test_a_peer_gets_the_shots_and_is_measured_on_the_frames(tmp_path, rendered)
     scores = np.random.default_rng(0).normal(size=len(labels))
     masks = [sample.read_mask((480, 640)) for sample in data.samples]
     maps = np.stack([mask[::2, ::2] for mask in masks]).astype(np.float32)
-    row = _measure(data.samples, scores, maps, scores > 0)
+    row = measure(data.samples, scores, maps, scores > 0)
 
     assert row["image_auroc"] == pytest.approx(auroc(labels, scores))
     assert row["pixel_auroc"] > 0.99
@@ -131,7 +132,7 @@ def test_a_peer_without_a_threshold_has_no_rates(rendered):
     samples = read_test_set(rendered)
     maps = np.random.default_rng(0).random((len(samples), 12, 16), np.float32)
 
-    row = _measure(samples, maps.max((1, 2)).astype(float), maps, np.array([], bool))
+    row = measure(samples, maps.max((1, 2)).astype(float), maps, np.array([], bool))
 
     assert row["false_alarm_rate"] is None
     assert row["miss_rate"] is None
