@@ -19,6 +19,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A plain name: a bundle never refers to anything outside its own folder."""
 
 Channels = Literal["gray", "bgr", "rgb", "bgrx", "rgba"]
+Precision = Literal["fp32", "fp16", "int8"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -167,6 +168,19 @@ class Threshold(_Record):
     provisional: bool
     calibration: Calibration
 
+    def scaled(self, score: float, map_scale: float) -> Threshold:
+        """For a graph whose scores are `score` times, and map peaks `map_scale` times, as high."""
+        if score == map_scale == 1:
+            return self
+        scores = [score * one for one in self.calibration.scores]
+        evidence = {"scores": scores, "scores_sha256": hash_scores(scores)}
+        return Threshold(
+            score=score * self.score,
+            map=map_scale * self.map,
+            provisional=self.provisional,
+            calibration=self.calibration.model_copy(update=evidence),
+        )
+
 
 class NormalsRecord(_Record):
     """The normal images: which were used, and whether they hold colour.
@@ -188,15 +202,33 @@ class NormalsRecord(_Record):
 
 
 class GraphRecord(_Record):
-    """One exported graph, and how closely it follows the trainer on the golden frames."""
+    """One exported graph, and how closely it follows what it was made of.
+
+    Attributes:
+        precision: of its encoder's products; some nodes are kept in a higher one.
+        safe: a file with the same graph, written so that no fused attention kernel matches it; None
+            where there is no attention.
+        score_error: largest relative difference of a score: of the fp32 graph from the trainer's on
+            the golden frames, of the others from the fp32 graph's on damaged normals.
+        map_correlation: smallest Pearson correlation of a map, likewise.
+        score_scale: its scores of normals in units of the fp32 graph's; thresholds follow.
+        map_scale: the peaks of its maps of normals, likewise.
+        peak: largest magnitude of what nodes in half precision give, on the frames that were tried.
+        kept: what stays in a higher precision, and why.
+    """
 
     file: FileName
-    precision: Literal["fp32"]
+    precision: Precision
     opset: int
     channels: Channels
     frame: Geometry
     score_error: FiniteFloat
     map_correlation: FiniteFloat
+    safe: FileName | None = None
+    score_scale: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+    map_scale: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+    peak: FiniteFloat | None = None
+    kept: dict[str, str] = Field(default_factory=dict)
 
 
 class Candidate(_Record):
@@ -251,6 +283,7 @@ class Manifest(_Record):
     Attributes:
         geometry: of the frames of the fit.
         other_frames: geometries of further categories whose frames have another size.
+        graphs: what was exported, by precision; all for the same frames.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -265,13 +298,23 @@ class Manifest(_Record):
     threshold: Threshold
     normals: NormalsRecord
     fit: FitRecord
-    graph: GraphRecord | None = None
+    graphs: dict[Precision, GraphRecord] = Field(default_factory=dict)
     files: dict[FileName, FileRecord] = Field(default_factory=dict)
 
     @property
     def frames(self) -> list[Geometry]:
         """For every size of frames that the detector was fitted on; the first category's first."""
         return [self.geometry, *self.other_frames]
+
+    @property
+    def graph(self) -> GraphRecord | None:
+        """The reference: the graph in fp32; None before export."""
+        return self.graphs.get("fp32")
+
+    def threshold_for(self, precision: Precision) -> Threshold:
+        """The threshold for the scores of one exported graph."""
+        graph = self.graphs[precision]
+        return self.threshold.scaled(graph.score_scale, graph.map_scale)
 
     def geometry_for(self, frame: Size) -> Geometry:
         """How to judge frames of a size: as those of the fit of that size, else of that shape.

@@ -161,13 +161,15 @@ def manifest(threshold_of: Callable[..., Threshold]) -> Manifest:
                 )
             ],
         ),
-        graph=schema.GraphRecord(
-            file="model.onnx",
-            precision="fp32",
-            opset=17,
-            channels="bgr",
-            frame=geometry,
-            score_error=1e-6,
-            map_correlation=0.99999,
-        ),
+        graphs={
+            "fp32": schema.GraphRecord(
+                file="model.onnx",
+                precision="fp32",
+                opset=17,
+                channels="bgr",
+                frame=geometry,
+                score_error=1e-6,
+                map_correlation=0.99999,
+            ),
+        },
     )

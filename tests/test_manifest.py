@@ -38,6 +38,7 @@ digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 sizes = st.builds(Size, st.integers(1, 10_000), st.integers(1, 10_000))
 kinds = st.sampled_from(["subspace", "memory", "blend", "foundad"])
+precisions = st.sampled_from(["fp32", "fp16", "int8"])
 backgrounds = st.sampled_from(["kept", "suppressed"])
 geometries = st.builds(Geometry, frame=sizes, model=sizes, grid=sizes, map=sizes)
 
@@ -131,16 +132,18 @@ manifests = st.builds(
         ),
         left_out=st.lists(words, max_size=2),
     ),
-    graph=st.none()
-    | st.builds(
-        GraphRecord,
-        file=names,
-        precision=st.just("fp32"),
-        opset=counts,
-        channels=st.sampled_from(["gray", "bgr", "rgb", "bgrx", "rgba"]),
-        frame=geometries,
-        score_error=numbers,
-        map_correlation=numbers,
+    graphs=st.dictionaries(
+        precisions,
+        st.builds(
+            GraphRecord,
+            file=names,
+            precision=precisions,
+            opset=counts,
+            channels=st.sampled_from(["gray", "bgr", "rgb", "bgrx", "rgba"]),
+            frame=geometries,
+            score_error=numbers,
+            map_correlation=numbers,
+        ),
     ),
     files=st.dictionaries(names, st.builds(FileRecord, sha256=digests, size=counts), max_size=3),
 )
@@ -183,11 +186,16 @@ def test_an_unknown_or_a_missing_key_is_refused_at_every_level(manifest: Manifes
     paths = list(objects(record))
     assert len(paths) >= 10
     optional = [
-        *(((), key) for key in ("graph", "files", "schema_version", "other_frames")),
+        *(((), key) for key in ("graphs", "files", "schema_version", "other_frames")),
         *((("encoder",), key) for key in ("fusion", "neighbourhoods")),
         *((("score",), key) for key in ("smoothing", "background")),
         *((("normals",), key) for key in ("outliers", "views", "categories")),
         (("fit",), "left_out"),
+        (("graphs",), "fp32"),
+        *(
+            (("graphs", "fp32"), key)
+            for key in ("safe", "score_scale", "map_scale", "peak", "kept")
+        ),
     ]
     for path in paths:
         extra = copy.deepcopy(record)
@@ -212,8 +220,8 @@ def test_file_names_that_could_lead_elsewhere_are_refused(manifest: Manifest, na
     record["files"] = {name: {"sha256": "0" * 64, "size": 1}}
     refused(record)
     record["files"] = {}
-    record["graph"]["file"] = name
-    assert "graph.file" in refused(record)
+    record["graphs"]["fp32"]["file"] = name
+    assert "graphs.fp32.file" in refused(record)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
@@ -224,8 +232,8 @@ def test_numbers_that_decide_nothing_are_refused(manifest: Manifest, number: flo
         (("threshold", "calibration"), "false_alarms"),
         (("score",), "top_fraction"),
         (("score",), "smoothing"),
-        (("graph",), "score_error"),
-        (("graph",), "map_correlation"),
+        (("graphs", "fp32"), "score_error"),
+        (("graphs", "fp32"), "map_correlation"),
         (("projector", "settings"), "rank"),
     ]:
         record = json.loads(manifest.to_json())

@@ -90,7 +90,7 @@ def export(
             score_error=comparison.score_error,
             map_correlation=comparison.map_correlation,
         )
-        contract.seal(staging, bundle.manifest.model_copy(update={"graph": record}))
+        contract.seal(staging, bundle.manifest.model_copy(update={"graphs": {"fp32": record}}))
     progress("comparing graph and trainer", 3, 3)
     return Exported(Bundle.open(path), _warnings(bundle, golden, channels, geometry))
 

@@ -437,7 +437,9 @@ def test_two_bundles_for_frames_of_different_sizes(
     frame = manifest.graph.frame.for_frame(Size(320, 240))
     seal(
         other,
-        manifest.model_copy(update={"graph": manifest.graph.model_copy(update={"frame": frame})}),
+        manifest.model_copy(
+            update={"graphs": {"fp32": manifest.graph.model_copy(update={"frame": frame})}}
+        ),
     )
     line = refuse("report", bundle, other, "--data", parts, "--json")
     assert "takes frames of 640x480" in line

@@ -1,0 +1,96 @@
+"""What one machine adds to a bundle: engines, calibrations, timings. Never in the bundle itself.
+
+A bundle that left the PC is immutable, so that its hash says what it is. What a device learns lies
+in a folder of the device's own, named after that hash: another bundle never meets it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgefoundad.bundle import MANIFEST, Bundle, sha256
+from edgefoundad.errors import InputError
+
+ENGINES = "engines"
+CALIBRATIONS = "calibrations"
+
+
+def root() -> Path:
+    """Where this machine keeps its state.
+
+    `$EDGEFOUNDAD_STATE`, else the service manager's `$STATE_DIRECTORY`, else the user's cache.
+    """
+    for variable in ("EDGEFOUNDAD_STATE", "STATE_DIRECTORY"):
+        # systemd hands over several, separated by colons, where a unit asks for several.
+        named = os.environ.get(variable, "").split(":")[0]
+        if named:
+            return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache) / "edgefoundad"
+
+
+def folder(bundle: Bundle) -> Path:
+    """The state of one bundle; it need not exist yet."""
+    # The manifest holds the hash of every file: its own stands for all of them.
+    return root() / sha256(bundle.path / MANIFEST)[:32]
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Write one file whole or not at all: fill the path this yields.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    part = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(descriptor)
+        part = Path(name)
+        yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {target}: {error.strerror or error}: free some space, or name another "
+            "folder with EDGEFOUNDAD_STATE"
+        ) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def write_json(target: Path, record: dict[str, Any]) -> None:
+    """Write a record whole or not at all.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    with writing(target) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A record; None where there is none, or what is there is none (it is made again)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

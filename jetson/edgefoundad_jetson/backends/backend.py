@@ -1,0 +1,36 @@
+"""What every backend is: a graph loaded and ready, that judges a frame where it lies."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefoundad.manifest import GraphRecord
+
+
+class Backend(Protocol):
+    """Runs one graph of a bundle.
+
+    Attributes:
+        name: as in `--backend`: "onnxruntime", "openvino" or "tensorrt".
+        device: what it runs on, for people.
+        graph: which graph, and what it takes.
+    """
+
+    name: str
+    device: str
+    graph: GraphRecord
+
+    def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        """A frame, contiguous uint8 [H, W, C], to its difference map, float32 [h, w], and score.
+
+        The map is the backend's own memory and holds until the next call.
+
+        Raises:
+            InputError: the frame is laid out otherwise.
+        """
+
+    def close(self) -> None:
+        """Give back what it holds; it cannot be used afterwards."""
