@@ -14,7 +14,7 @@ from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.geometry import Geometry, Size
-from edgefoundad.golden import GoldenFrames, Infer, compare
+from edgefoundad.golden import GoldenFrames, Infer, Results, compare
 from edgefoundad.images import CHANNELS, to_channels
 from edgefoundad.manifest import GraphRecord
 from edgefoundad.training.detector import load_detector
@@ -74,13 +74,15 @@ def export(
             shutil.copy2(bundle.path / name, staging / name)
         progress("tracing the graph", 1, 3)
         write_graph(detector, staging / contract.GRAPH)
-        golden.save(staging / contract.GOLDEN)
         progress("comparing graph and trainer", 2, 3)
-        comparison = compare(golden, _reference(staging / contract.GRAPH))
+        reference = _reference(staging / contract.GRAPH)
+        comparison = compare(golden, reference)
         if comparison.fault:
             raise GateError(
                 f"the graph differs from the trainer, so it was not written: {comparison.fault}"
             )
+        golden.graphs["fp32"] = Results.of(reference, golden.frames)
+        golden.save(staging / contract.GOLDEN)
         record = GraphRecord(
             file=contract.GRAPH,
             precision="fp32",
