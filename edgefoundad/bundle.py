@@ -17,12 +17,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgefoundad.errors import InputError
-from edgefoundad.manifest import SCHEMA_VERSION, FileRecord, Manifest
+from edgefoundad.manifest import SCHEMA_VERSION, FileRecord, Manifest, Precision
 
 MANIFEST = "manifest.json"
 PROJECTOR = "projector.safetensors"
 BACKGROUND = "background.safetensors"
 GRAPH = "model.onnx"
+GRAPHS: dict[Precision, str] = {"fp32": GRAPH, "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+SAFE_GRAPH = "model.safe.onnx"
 GOLDEN = "golden.npz"
 FRAMES = "frames.npz"
 REPORT = "report.html"

@@ -1,4 +1,4 @@
-"""The frames that a detector is proved on, chosen at fit time and kept in its bundle."""
+"""The frames that a detector's graphs are proved and calibrated on, kept in its bundle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from edgefoundad.training import synthesis
 from edgefoundad.training.region import altered_within, damage_within, views_within
 from edgefoundad.training.views import views
 
+MOST_KEPT = 8
+"""Normals kept: a bundle stays small, and views of eight show what more would."""
+
 Frame = NDArray[np.uint8]
 
 
@@ -25,7 +28,8 @@ class SourceFrames:
 
     Attributes:
         frames: uint8 [n, H, W, 3].
-        kinds: "normal", "defect" or "colour".
+        kinds: "normal", "defect" or "colour" of the golden frames; "fitted" of the normals
+            themselves, which precisions are calibrated on.
     """
 
     frames: NDArray[np.uint8]
@@ -48,6 +52,19 @@ class SourceFrames:
         except Exception as error:  # numpy, zipfile and zlib each have their own for a broken file.
             raise InputError(f"{path} holds no frames ({error}): fit again") from None
 
+    def golden(self) -> SourceFrames:
+        """Those to prove a graph on."""
+        return self._those(fitted=False)
+
+    def fitted(self, size: Size) -> NDArray[np.uint8]:
+        """The normals of the fit, eight at most, at a camera's resolution: uint8 [n, H, W, 3]."""
+        own = self._those(fitted=True)
+        return own.resized(size) if len(own.frames) else own.frames
+
+    def _those(self, *, fitted: bool) -> SourceFrames:
+        keep = [i for i, kind in enumerate(self.kinds) if (kind == "fitted") == fitted]
+        return SourceFrames(self.frames[keep], tuple(self.kinds[i] for i in keep))
+
     def resized(self, size: Size) -> NDArray[np.uint8]:
         """The frames as a camera of another resolution would show them: uint8 [n, H, W, 3]."""
         if self.frames.shape[1:3] == (size.height, size.width):
@@ -57,7 +74,7 @@ class SourceFrames:
 
 
 def golden_frames(normals: Sequence[Frame], seed: int, *, seen: Box) -> SourceFrames:
-    """Two normal frames, two with synthetic defects, and one asymmetric in colour and place.
+    """Two normal frames, two with synthetic defects, one asymmetric; and the normals themselves.
 
     Args:
         normals: the frames of the fit; one is enough.
@@ -79,7 +96,9 @@ def golden_frames(normals: Sequence[Frame], seed: int, *, seen: Box) -> SourceFr
         scratch(stain(second, rng)[0], rng)[0],
         altered_within(_asymmetric, first, seen),
     ]
-    return SourceFrames(np.stack(frames), ("normal", "normal", "defect", "defect", "colour"))
+    kinds = ["normal", "normal", "defect", "defect", "colour"]
+    kept = list(normals[:MOST_KEPT])
+    return SourceFrames(np.stack([*frames, *kept]), (*kinds, *(["fitted"] * len(kept))))
 
 
 def _asymmetric(frame: Frame) -> Frame:

@@ -27,6 +27,18 @@ def views(frame: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     ]
 
 
+def varied(frame: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One random mild variation: moved by up to 2 % of the shorter side, lit by up to 5 %.
+
+    Args:
+        frame: uint8 [H, W, 3].
+        rng: decides.
+    """
+    reach = max(1, round(0.02 * min(frame.shape[:2])))
+    right, down = (int(step) for step in rng.integers(-reach, reach + 1, 2))
+    return _lit(_moved(frame, right, down), rng.uniform(0.95, 1.05))
+
+
 TURNS = (45, 90, 135, 180, 225, 270, 315)
 """Degrees: parts that lie at any angle come within 22.5 of a view, which encoders bridge."""
 

@@ -1,27 +1,29 @@
-"""Write a detector's graph into its bundle, after it was held against the trainer."""
+"""Write a detector's graphs into its bundle, after they were held against the trainer."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import onnx
 
 from edgefoundad import bundle as contract
-from edgefoundad.bundle import Bundle
+from edgefoundad.bundle import GRAPHS, Bundle
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.geometry import Geometry, Size
 from edgefoundad.golden import GoldenFrames, Infer, Results, compare
 from edgefoundad.images import CHANNELS, to_channels
-from edgefoundad.manifest import GraphRecord
+from edgefoundad.manifest import GraphRecord, Precision
 from edgefoundad.training.detector import load_detector
 from edgefoundad.training.frames import SourceFrames
 from edgefoundad_export.graph import OPSET, write_graph
-
-Progress = Callable[[str, int, int], None]
+from edgefoundad_export.precision import Workshop
+from edgefoundad_export.probe import Probe
+from edgefoundad_export.safe import has_attention, without_fusible_attention
+from edgefoundad_export.session import Progress, open_session
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class Exported:
     """What an export leaves behind.
 
     Attributes:
-        bundle: with the graph in it.
-        warnings: what a person must know before using the graph; empty where all is well.
+        bundle: with the graphs in it.
+        warnings: what a person must know before using them; empty where all is well.
+        refused: precisions that were asked for and not written, and why.
     """
 
     bundle: Bundle
     warnings: tuple[str, ...]
+    refused: dict[Precision, str]
 
 
 def export(
@@ -42,21 +46,27 @@ def export(
     *,
     frame: Size | None = None,
     channels: str = "bgr",
+    precisions: Sequence[Precision] = ("fp32",),
     force: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Exported:
-    """Export a bundle's detector as one fp32 graph and prove it on the golden frames.
+    """Export a bundle's detector as one graph for each precision and prove them.
+
+    The fp32 graph is the reference and always written; it must say on the golden frames what the
+    trainer says. The others are held against it, and one that loses too much is left out.
 
     Args:
         path: the bundle.
         frame: the camera's frame size; that of the first category's normals where None.
         channels: the camera's channel order, a key of `CHANNELS`.
-        force: replace a graph that is already there.
+        precisions: to write.
+        force: replace graphs that are already there.
         progress: called with what is being done, how much is done, how much there is.
 
     Raises:
         InputError: the bundle, its weights or the frame size cannot be used.
-        GateError: the graph does not say what the trainer says; nothing is written.
+        GateError: the fp32 graph does not say what the trainer says, or TensorRT does not take a
+            graph; nothing is written.
     """
     bundle = Bundle.open(path)
     if channels not in CHANNELS:
@@ -68,21 +78,28 @@ def export(
 
     progress("loading the detector", 0, 3)
     detector = load_detector(bundle, geometry=geometry, channels=channels)
-    golden = _trainer_results(detector.infer, source, geometry, channels)
+    golden = _trainer_results(detector.infer, source.golden(), geometry, channels)
+    others = [one for one in GRAPHS if one in precisions and one != "fp32"]
+    probe = None
+    if others:
+        seed = bundle.manifest.fit.seed
+        probe = Probe.of(source, geometry, channels=channels, seed=seed)
+    refused: dict[Precision, str] = {}
     with contract.writing(path, force=True) as staging:
-        for name in bundle.manifest.files:
+        stale = {*GRAPHS.values(), contract.SAFE_GRAPH, contract.GOLDEN}
+        for name in bundle.manifest.files.keys() - stale:
             shutil.copy2(bundle.path / name, staging / name)
         progress("tracing the graph", 1, 3)
         write_graph(detector, staging / contract.GRAPH)
         progress("comparing graph and trainer", 2, 3)
-        reference = _reference(staging / contract.GRAPH)
+        reference = open_session(staging / contract.GRAPH).infer
         comparison = compare(golden, reference)
         if comparison.fault:
             raise GateError(
                 f"the graph differs from the trainer, so it was not written: {comparison.fault}"
             )
         golden.graphs["fp32"] = Results.of(reference, golden.frames)
-        golden.save(staging / contract.GOLDEN)
+        model = onnx.load(staging / contract.GRAPH)
         record = GraphRecord(
             file=contract.GRAPH,
             precision="fp32",
@@ -92,9 +109,47 @@ def export(
             score_error=comparison.score_error,
             map_correlation=comparison.map_correlation,
         )
-        contract.seal(staging, bundle.manifest.model_copy(update={"graphs": {"fp32": record}}))
-    progress("comparing graph and trainer", 3, 3)
-    return Exported(Bundle.open(path), _warnings(bundle, golden, channels, geometry))
+        if has_attention(model):
+            record = record.model_copy(update={"safe": contract.SAFE_GRAPH})
+            _write_safe(model, staging / contract.SAFE_GRAPH, golden)
+        progress("comparing graph and trainer", 3, 3)
+        records: dict[Precision, GraphRecord] = {"fp32": record}
+        if probe is not None:
+            shop = Workshop(model, probe, limit=bundle.manifest.threshold.score)
+        for precision in others:
+            try:
+                made = shop.make(precision, progress)
+            except GateError as error:
+                refused[precision] = str(error)
+                continue
+            file = staging / GRAPHS[precision]
+            onnx.save(made.model, file)
+            golden.graphs[precision] = Results.of(open_session(file).infer, golden.frames)
+            records[precision] = record.model_copy(
+                update={
+                    "file": file.name,
+                    "precision": precision,
+                    "safe": None,
+                    "score_error": made.score_error,
+                    "map_correlation": made.map_correlation,
+                    "score_scale": made.score_scale,
+                    "map_scale": made.map_scale,
+                    "peak": made.peak,
+                    "kept": made.kept,
+                }
+            )
+        golden.save(staging / contract.GOLDEN)
+        contract.seal(staging, bundle.manifest.model_copy(update={"graphs": records}))
+    warnings = _warnings(bundle, golden, channels, geometry)
+    return Exported(Bundle.open(path), warnings, refused)
+
+
+def _write_safe(model: onnx.ModelProto, path: Path, golden: GoldenFrames) -> None:
+    """Write the graph without fusible attention, which must say exactly what the other says."""
+    onnx.save(without_fusible_attention(model), path)
+    comparison = compare(golden, open_session(path).infer)
+    if comparison.fault:
+        raise GateError(f"the safe graph differs from the trainer: {comparison.fault}")
 
 
 def _trainer_results(
@@ -110,21 +165,6 @@ def _trainer_results(
         np.stack([difference for difference, _ in results]),
         np.array([score for _, score in results]),
     )
-
-
-def _reference(path: Path) -> Infer:
-    """The reference, onnxruntime on the CPU, that every later backend is compared with."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def infer(frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-        difference, score = session.run(["map", "score"], {"frame": frame[None]})
-        return difference[0], float(score[0])
-
-    return infer
 
 
 def _warnings(

@@ -1,7 +1,8 @@
-"""The detector as one ONNX graph: static shapes, opset 20, constants folded."""
+"""The detector as one ONNX graph: static shapes, opset 20, constants folded, nodes named."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import logging
@@ -17,6 +18,17 @@ from edgefoundad.training.detector import Detector
 
 OPSET = 20
 """The newest opset that TensorRT 10.3's parser takes."""
+
+STAGES = {
+    "preprocess": "embedder.preprocess",
+    "encoder": "embedder.encoder",
+    "projector": "head.projector",
+    "gate": "head.gate",
+    "scoring": "head",
+}
+"""Where nodes come from, by the module that their name begins with; the first that matches."""
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
 
 _FOLD_LIMIT = 1 << 24
 """Largest constant, in bytes, that folding may make; covers rotary tables at 1,024 px."""
@@ -48,9 +60,25 @@ def write_graph(detector: Detector, path: Path) -> None:
         model = optimizer.optimize(
             model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT
         )
+    _name(model)
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def stage(node: onnx.NodeProto) -> str:
+    """Which part of the detector a node belongs to: a key of `STAGES`."""
+    return next((name for name, scope in STAGES.items() if node.name.startswith(scope)), "encoder")
+
+
+def _name(model: onnx.ModelProto) -> None:
+    """Name every node after the module that it came from, so that a message can say where it is."""
+    for index, node in enumerate(model.graph.node):
+        notes = {note.key: note.value for note in node.metadata_props}
+        # The list of modules from the outermost to the innermost, and the operation itself.
+        scopes = ast.literal_eval(notes.get(_SCOPES, "[]"))
+        module = scopes[-2] if len(scopes) > 1 else ""
+        node.name = f"{module}/{node.op_type}_{index}"
 
 
 def _strip(model: onnx.ModelProto) -> None:

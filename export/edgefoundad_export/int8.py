@@ -1,0 +1,198 @@
+"""The graph in int8: explicit Q/DQ around weight products and convolutions, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from edgefoundad_export.graph import stage
+from edgefoundad_export.session import Frame, Watch, open_session
+
+LEVELS = 127
+"""Symmetric: -127 to 127, zero point 0, as TensorRT wants it."""
+
+BINS = 2048
+"""Of a histogram of magnitudes; the finest clip that can be chosen is one bin."""
+
+CLIPS = np.linspace(0.3, 1.0, 36)
+"""Shares of the largest magnitude that an activation may be clipped at."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A product with constant weights: a matrix product of rank 2, or a convolution.
+
+    Attributes:
+        node: its name.
+        activation: the tensor that it takes.
+        weight: the constant that it takes.
+        axis: of the weight, that of the output channels.
+    """
+
+    node: str
+    activation: str
+    weight: str
+    axis: int
+
+
+def quantisable(model: onnx.ModelProto) -> list[Layer]:
+    """Every layer of the encoder and the projector that int8 may run.
+
+    Attention's own products, normalisations, residual sums and the resize have no weights, or
+    constants that are none, and stay.
+    """
+    constants = {one.name: one for one in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if stage(node) != "encoder" and not node.name.startswith("head.projector.blocks"):
+            continue
+        if node.op_type not in ("MatMul", "Conv") or node.input[1] not in constants:
+            continue
+        if node.op_type == "MatMul" and len(constants[node.input[1]].dims) != 2:
+            continue
+        axis = 1 if node.op_type == "MatMul" else 0
+        found.append(Layer(node.name, node.input[0], node.input[1], axis))
+    return found
+
+
+def activation_scales(
+    model: onnx.ModelProto, layers: Sequence[Layer], frames: Sequence[Frame], watch: Watch
+) -> dict[str, float]:
+    """The step of each activation: what loses least, clipping the rare against rounding the rest.
+
+    Args:
+        model: the fp32 graph.
+        layers: whose activations are quantised.
+        frames: real ones, uint8 [H, W, C] each.
+        watch: called with frames done and in all.
+    """
+    names = list(dict.fromkeys(layer.activation for layer in layers))
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    kept = {output.name for output in probed.graph.output}
+    for name in names:
+        if name not in kept:
+            probed.graph.output.append(onnx.ValueInfoProto(name=name))
+    session = open_session(probed)
+    histograms = {name: _Histogram() for name in names}
+    for done, frame in enumerate(frames):
+        watch(done, len(frames))
+        # One at a time, so that a laptop's memory holds it.
+        for name, value in zip(names, session.run(names, frame), strict=True):
+            histograms[name].add(np.abs(value).ravel())
+    watch(len(frames), len(frames))
+    return {name: histogram.step() for name, histogram in histograms.items()}
+
+
+class _Histogram:
+    """Magnitudes of one tensor over all frames, on a range that grows by doubling."""
+
+    def __init__(self) -> None:
+        self.top = 0.0
+        self.largest = 0.0
+        self.counts: NDArray[np.float64] = np.zeros(BINS)
+
+    def add(self, magnitudes: NDArray[np.float32]) -> None:
+        largest = float(magnitudes.max(initial=0.0))
+        self.largest = max(self.largest, largest)
+        if self.top == 0:
+            self.top = max(largest, 1e-12)
+        while largest > self.top:
+            pairs = self.counts.reshape(-1, 2).sum(1)
+            self.counts = np.concatenate([pairs, np.zeros(BINS // 2)])
+            self.top *= 2
+        places = np.minimum((magnitudes * (BINS / self.top)).astype(np.int32), BINS - 1)
+        self.counts += np.bincount(places, minlength=BINS)
+
+    def step(self) -> float:
+        """The quantisation step with the least mean squared error."""
+        centres = (np.arange(BINS) + 0.5) * (self.top / BINS)
+        best, least = self.largest / LEVELS, np.inf
+        for share in CLIPS:
+            step = share * self.largest / LEVELS
+            if step <= 0:
+                continue
+            rounded = np.minimum(np.round(centres / step), LEVELS) * step
+            error = float(self.counts @ (centres - rounded) ** 2)
+            if error < least:
+                best, least = step, error
+        return max(best, 1e-12)
+
+
+def to_int8(
+    model: onnx.ModelProto, layers: Collection[Layer], scales: Mapping[str, float]
+) -> onnx.ModelProto:
+    """Write the graph with Q/DQ pairs before the activation and after the weight of each layer.
+
+    Weights are stored in int8, one step for each output channel; activations have one for all.
+
+    Args:
+        model: the fp32 graph.
+        layers: that run in int8.
+        scales: steps of their activations.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    constants = {one.name: one for one in graph.initializer}
+    by_node = {layer.node: layer for layer in layers}
+    graph.initializer.append(numpy_helper.from_array(np.zeros((), np.int8), "int8_zero"))
+    quantised: dict[str, str] = {}
+    rewritten: list[onnx.NodeProto] = []
+    for node in graph.node:
+        layer = by_node.get(node.name)
+        if layer is not None:
+            if layer.activation not in quantised:
+                rewritten += _activation(graph, layer, scales[layer.activation])
+                quantised[layer.activation] = f"{layer.activation}_dequantised"
+            node.input[0] = quantised[layer.activation]
+            rewritten.append(_weight(graph, layer, numpy_helper.to_array(constants[layer.weight])))
+            node.input[1] = rewritten[-1].output[0]
+        rewritten.append(node)
+    del graph.node[:]
+    graph.node.extend(rewritten)
+    read = {name for node in graph.node for name in node.input}
+    left = [one for one in graph.initializer if one.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(left)
+    return made
+
+
+def _activation(graph: onnx.GraphProto, layer: Layer, step: float) -> list[onnx.NodeProto]:
+    name = layer.activation
+    scale, quantised, back = f"{name}_step", f"{name}_int8", f"{name}_dequantised"
+    graph.initializer.append(numpy_helper.from_array(np.float32(step), scale))
+    ends = [scale, "int8_zero"]
+    return [
+        helper.make_node(
+            "QuantizeLinear", [name, *ends], [quantised], name=f"{layer.node}/Quantize"
+        ),
+        helper.make_node(
+            "DequantizeLinear", [quantised, *ends], [back], name=f"{layer.node}/Dequantize"
+        ),
+    ]
+
+
+def _weight(graph: onnx.GraphProto, layer: Layer, values: NDArray[np.float32]) -> onnx.NodeProto:
+    """Store a weight in int8 and return the node that gives its values back."""
+    others = tuple(axis for axis in range(values.ndim) if axis != layer.axis)
+    steps = np.maximum(np.abs(values).max(others) / LEVELS, 1e-12).astype(np.float32)
+    shape = [1] * values.ndim
+    shape[layer.axis] = -1
+    integers = np.clip(np.round(values / steps.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+    name = f"{layer.weight}_int8"
+    zeros = np.zeros(len(steps), np.int8)
+    for array, suffix in ((integers, ""), (steps, "_steps"), (zeros, "_zeros")):
+        graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))
+    return helper.make_node(
+        "DequantizeLinear",
+        [name, f"{name}_steps", f"{name}_zeros"],
+        [f"{layer.weight}_dequantised"],
+        name=f"{layer.node}/Weight",
+        axis=layer.axis,
+    )
