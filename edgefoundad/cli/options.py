@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from edgefoundad.manifest import Precision
 
 LARGEST_FRAME = 16384
 """Pixels a side: that of a line-scan camera. The resize's matrices grow with the square of it."""
@@ -50,6 +54,22 @@ def size(text: str) -> tuple[int, int]:
     if max(width, height) > LARGEST_FRAME:
         raise InputError(f"found a frame of {text}; expected at most {LARGEST_FRAME} px a side")
     return width, height
+
+
+def precisions(text: str) -> list[Precision]:
+    """Precisions, as `fp32,fp16`.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    from edgefoundad.errors import InputError
+
+    known: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    wanted = [word.strip() for word in text.split(",")]
+    unknown = [word for word in wanted if word not in known]
+    if unknown:
+        raise InputError(f"found precision {unknown[0]!r}; expected a list of {', '.join(known)}")
+    return [one for one in known if one in wanted]
 
 
 def tiles(text: str) -> tuple[int, int]:
