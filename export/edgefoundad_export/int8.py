@@ -143,6 +143,7 @@ def to_int8(
     by_node = {layer.node: layer for layer in layers}
     graph.initializer.append(numpy_helper.from_array(np.zeros((), np.int8), "int8_zero"))
     quantised: dict[str, str] = {}
+    products: set[str] = set()
     rewritten: list[onnx.NodeProto] = []
     for node in graph.node:
         layer = by_node.get(node.name)
@@ -153,6 +154,9 @@ def to_int8(
             node.input[0] = quantised[layer.activation]
             rewritten.append(_weight(graph, layer, numpy_helper.to_array(constants[layer.weight])))
             node.input[1] = rewritten[-1].output[0]
+            products.add(node.output[0])
+        elif node.op_type == "Add" and products & {*node.input}:
+            _widen_bias(graph, constants, node)
         rewritten.append(node)
     del graph.node[:]
     graph.node.extend(rewritten)
@@ -161,6 +165,21 @@ def to_int8(
     del graph.initializer[:]
     graph.initializer.extend(left)
     return made
+
+
+def _widen_bias(
+    graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorProto], node: onnx.NodeProto
+) -> None:
+    """Give a bias of shape [N] the shape [1, 1, N].
+
+    onnxruntime fuses a product and a bias of one axis into Gemm before it looks for Q/DQ, has no
+    int8 kernel for what results, and runs it in fp32 without a word.
+    """
+    for place, name in enumerate(node.input):
+        if name in constants and len(constants[name].dims) == 1:
+            values = numpy_helper.to_array(constants[name])[None, None]
+            node.input[place] = f"{name}_wide"
+            graph.initializer.append(numpy_helper.from_array(values, node.input[place]))
 
 
 def _activation(graph: onnx.GraphProto, layer: Layer, step: float) -> list[onnx.NodeProto]:

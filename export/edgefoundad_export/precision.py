@@ -29,6 +29,7 @@ from edgefoundad_export.overflow import peaks
 from edgefoundad_export.probe import Probe
 from edgefoundad_export.sensitivity import Kept, keep_fewest, table
 from edgefoundad_export.session import Progress, Watch, open_session, results
+from edgefoundad_export.smoothquant import smooth
 
 HALF_CORRELATION = 0.9995
 """Smallest map correlation of the fp16 graph with the fp32 one on damaged frames."""
@@ -136,15 +137,16 @@ class Workshop:
             GateError: too few can be.
         """
         layers = {layer.node: layer for layer in int8.quantisable(self.model)}
+        smoothed = smooth(self.model, list(layers.values()), self.probe.calibrating[::4])
         scales = int8.activation_scales(
-            self.model,
+            smoothed,
             list(layers.values()),
             self.probe.calibrating,
             _watch(progress, "taking the ranges for int8"),
         )
 
         def lower(parts: Collection[str]) -> onnx.ModelProto:
-            return int8.to_int8(self.model, [layers[part] for part in parts], scales)
+            return int8.to_int8(smoothed, [layers[part] for part in parts], scales)
 
         bar = 1 - (1 - HEADROOM) * (1 - INT8_CORRELATION)
         found = keep_fewest(
