@@ -133,8 +133,10 @@ def _check_file(path: Path, record: FileRecord) -> None:
 
 
 @contextmanager
-def writing(target: Path, *, force: bool) -> Iterator[Path]:
+def writing(target: Path, *, force: bool, mark: str = MANIFEST) -> Iterator[Path]:
     """Write a bundle: fill the folder this yields, then call `seal` on it.
+
+    Other folders that are whole or not there are written likewise, with a `mark` of their own.
 
     The folder is a hidden sibling of `target`. When the block ends it takes the target's place in
     one step; when the block raises it is removed and the target stays as it was.
@@ -142,13 +144,14 @@ def writing(target: Path, *, force: bool) -> Iterator[Path]:
     Args:
         target: where the bundle will be.
         force: replace what is there.
+        mark: the file by which a folder is known as one that may be replaced.
 
     Raises:
         InputError: the target exists and `force` is not given, or the place cannot be written to
             (or no longer: a full disk).
     """
     target = Path(os.path.abspath(target))
-    refuse_existing(target, force=force)
+    refuse_existing(target, force=force, mark=mark)
     parent = target.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -162,9 +165,9 @@ def writing(target: Path, *, force: bool) -> Iterator[Path]:
         ) from None
     try:
         yield staging
-        _sync(*staging.iterdir(), staging)
+        _sync(*staging.rglob("*"), staging)
         # Again: a fit takes minutes, in which another process may have put something there.
-        refuse_existing(target, force=force)
+        refuse_existing(target, force=force, mark=mark)
         _take_place(staging, target)
         _sync(parent)
     except OSError as error:
@@ -182,12 +185,12 @@ def _sweep(target: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def refuse_existing(target: Path, *, force: bool) -> None:
+def refuse_existing(target: Path, *, force: bool, mark: str = MANIFEST) -> None:
     """Refuse early, before any work, an output that must not be replaced.
 
     Raises:
         InputError: the target exists without `force`, is a file, or is a folder with something in
-            it that is not a bundle.
+            it but no `mark`: no bundle.
     """
     try:
         if not target.exists() and not target.is_symlink():
@@ -196,15 +199,16 @@ def refuse_existing(target: Path, *, force: bool) -> None:
             raise InputError(f"{target} exists: add --force to replace it, or choose another name")
         if target.is_symlink() or not target.is_dir():
             raise InputError(f"{target} is not a folder: choose another output")
-        foreign = any(target.iterdir()) and not (target / MANIFEST).is_file()
+        foreign = any(target.iterdir()) and not (target / mark).is_file()
     except OSError as error:
         raise InputError(
             f"cannot look at {target}: {error.strerror}: choose another output"
         ) from None
     if foreign:
+        kind = "bundle" if mark == MANIFEST else "folder that edgefoundad wrote"
         raise InputError(
-            f"{target} is not a bundle (it has no {MANIFEST}), so --force does not replace it: "
-            "choose another output"
+            f"{target} is not a {kind} (it has no {mark}), so it is not replaced: choose another "
+            "output"
         )
 
 
