@@ -22,12 +22,35 @@ def command(
         typer.Option(help="The camera's channel order."),
     ] = "bgr",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing graph.")] = False,
+    trt: Annotated[
+        bool,
+        typer.Option(
+            "--trt", help="On the device: build TensorRT engines from the graphs, and prove them."
+        ),
+    ] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="With --trt: of the engines, as fp16,int8."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --trt: accept no fallback.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Fuse preprocessing, encoder, projector and scoring into one ONNX graph, and prove it.
 
     The graph is written only if onnxruntime says the same as the trainer on the golden frames.
+    With --trt, on the device: graphs become engines for its GPU, kept only if they say the same.
     """
+    if trt:
+        from edgefoundad.cli import engine
+
+        if frame is not None or force or channels != "bgr":
+            raise typer.BadParameter("--frame, --channels and --force belong to the PC, not --trt")
+        engine.build(bundle, precision=precision, strict=strict, as_json=as_json)
+        return
+    if precision is not None or strict:
+        raise typer.BadParameter("--precision and --strict belong to --trt")
     from edgefoundad.cli.extras import require_training
     from edgefoundad.geometry import Size
 
