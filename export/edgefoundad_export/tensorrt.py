@@ -31,13 +31,7 @@ FEWEST_STEPS = 8
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a build gives.
-
-    Attributes:
-        plan: the serialised engine.
-        timings: the timing cache after the build, empty where there is none.
-        seconds: taken.
-    """
+    """What a build gives: the serialised engine, the timing cache after it, and what it took."""
 
     plan: Any
     timings: bytes
@@ -73,8 +67,8 @@ def load_tensorrt(product: Product | None = None) -> tuple[Product, Any]:
 
 
 def _refuse_old(name: Product, trt: Any) -> None:
-    strongly_typed = hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
-    if name == "tensorrt" and _major(trt) < 10 and not strongly_typed:
+    known = trt.NetworkDefinitionCreationFlag
+    if name == "tensorrt" and _major(trt) < 10 and not hasattr(known, "STRONGLY_TYPED"):
         raise InputError(
             f"found TensorRT {trt.__version__}, which knows no strongly typed networks; expected "
             "10.3 or newer: use JetPack 6.1 or newer"
