@@ -55,6 +55,8 @@ def writing(target: Path) -> Iterator[Path]:
         os.close(descriptor)
         part = Path(name)
         yield part
+        # A temporary file is its owner's alone; a service that reads this one is another user.
+        part.chmod(0o644)
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         part.replace(target)

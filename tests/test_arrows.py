@@ -59,6 +59,17 @@ def test_arrows_point_one_way(room: str, but: tuple[str, ...], unknown: set[str]
             assert not crossed, f"{path.relative_to(ROOT)} imports {module}"
 
 
+@pytest.mark.parametrize("name", ["engine", "ladder", "tensorrt"])
+def test_what_builds_engines_on_the_device_imports_nothing_of_the_pc(name: str) -> None:
+    found = imports(ROOT / f"export/edgefoundad_export/{name}.py", anywhere=True)
+    assert "edgefoundad.engine" in found
+    for module in found:
+        assert module.split(".")[0] not in HEAVY
+        assert not module.startswith("edgefoundad.training")
+        if module.startswith("edgefoundad_export."):
+            assert module.split(".")[1] in {"engine", "ladder", "tensorrt"}
+
+
 def test_the_command_line_imports_nothing_heavy_until_a_command_runs() -> None:
     heavy = {*HEAVY, "numpy", "cv2", "onnxruntime", "pydantic"}
     for path in files("edgefoundad/cli"):

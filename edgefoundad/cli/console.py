@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+QUIET = 30.0
+"""Seconds after which a stage that goes on says so where there is no terminal: silence is taken for
+a crash."""
+
+
 class Progress:
-    """Shows stages with their bars and times left; one line per stage where there is no terminal.
+    """Shows stages with their bars and times left; lines where there is no terminal.
 
     Call it with what is being done, how much of it is done and how much there is (0: not known).
     """
@@ -28,6 +33,7 @@ class Progress:
         self._console = console
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, float] = {}
+        self._said: dict[str, float] = {}
         self._bars = bars.Progress(
             bars.SpinnerColumn(finished_text="[green]✓"),
             bars.TextColumn("{task.description}"),
@@ -45,11 +51,17 @@ class Progress:
                 self._tasks[what] = self._bars.add_task(what, total=total or None)
             self._bars.update(self._tasks[what], completed=done, total=total or None)
             return
-        began = self._began.setdefault(what, time.monotonic())
+        now = time.monotonic()
+        began = self._began.setdefault(what, now)
         if total and done >= total:
-            self._console.print(f"  {what}: {total} in {time.monotonic() - began:.1f} s")
+            self._console.print(f"  {what}: {total} in {now - began:.1f} s")
             # A stage that comes again (one training per left-out part) is a stage of its own.
             del self._began[what]
+            self._said.pop(what, None)
+        elif done and total and now - self._said.setdefault(what, began) >= QUIET:
+            left = (now - began) * (total - done) / done
+            self._console.print(f"  {what}: {done} of {total}, about {left:.0f} s left")
+            self._said[what] = now
 
     def __enter__(self) -> Progress:
         if self._live:

@@ -11,6 +11,8 @@ import typer
 from edgefoundad.cli import console, options
 
 if TYPE_CHECKING:
+    from edgefoundad.bundle import Bundle
+    from edgefoundad.manifest import Precision
     from edgefoundad_export.export import Exported
 
 _FIGURES = ("score_error", "map_correlation", "score_scale", "map_scale", "peak", "kept", "safe")
@@ -27,9 +29,37 @@ def command(
         typer.Option(help="The camera's channel order."),
     ] = "bgr",
     precision: Annotated[
-        str,
-        typer.Option(metavar="LIST", help="Graphs to write: fp32 always, fp16, int8."),
-    ] = "fp32,fp16",
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Graphs to write, fp32 always: fp32,fp16,int8; with --trt, engines to build. "
+            "Default: what --target prefers, else fp32,fp16; of engines fp16.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The device, as orin-nano-jp6: advice and an estimate."),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compile each graph ahead of time, with no GPU (rtx extra)."),
+    ] = False,
+    triton: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a Triton model repository too.")
+    ] = None,
+    openvino: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write an OpenVINO IR too.")
+    ] = None,
+    trt: Annotated[
+        bool,
+        typer.Option(
+            "--trt", help="On the device: build TensorRT engines from the graphs, and prove them."
+        ),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --trt: accept no fallback.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing graphs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -37,20 +67,73 @@ def command(
 
     The fp32 graph is written only if onnxruntime says the same as the trainer on the golden frames,
     another precision only if its maps and verdicts follow the fp32 graph's. Exit code 3 where one
-    does not.
+    does not. With --trt, on the device: graphs become engines for its GPU, kept only if they say
+    the same. With --target, --check, --triton or --openvino, graphs that are there are used.
     """
-    from edgefoundad.cli.extras import require_training
-    from edgefoundad.errors import GateError
-    from edgefoundad.geometry import Size
+    if trt:
+        from edgefoundad.cli import engine
 
-    precisions = options.precisions(precision)
+        if frame or force or channels != "bgr" or target or check or triton or openvino:
+            raise typer.BadParameter(
+                "--frame, --channels, --force, --target, --check, --triton and --openvino belong "
+                "to the PC, not --trt"
+            )
+        engine.build(bundle, precision=precision, strict=strict, as_json=as_json)
+        return
+    if strict:
+        raise typer.BadParameter("--strict belongs to --trt")
+    from edgefoundad.bundle import Bundle
+    from edgefoundad.cli import outlook, serving
+    from edgefoundad.errors import GateError
+
+    found = outlook.find(target)
+    wanted = options.precisions(precision or outlook.preferred(found))
+    serving.refuse_early(triton=triton, openvino=openvino)
+    uses = bool(target or check or triton or openvino)
+    refused = {}
+    if force or not uses or not Bundle.open(bundle).manifest.graphs:
+        exported = _export(
+            bundle, frame, channels=channels, precisions=wanted, force=force, quiet=as_json
+        )
+        opened, refused, warnings = exported.bundle, exported.refused, list(exported.warnings)
+    else:
+        opened, warnings = Bundle.open(bundle), []
+    record = _record(opened, refused, warnings)
+    if not as_json:
+        _show(opened, warnings)
+    if check:
+        record["check"] = outlook.check(opened, quiet=as_json)
+    if found:
+        record["target"] = outlook.show(found, opened, quiet=as_json)
+    first = wanted[0] if precision else "fp32"
+    record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
+    if as_json:
+        console.print_json(record)
+    if refused:
+        raise GateError("; ".join(refused.values()))
+    if not as_json:
+        following = console.plain(f"edgefoundad run {shlex.quote(str(bundle))} SOURCE")
+        console.print_line(f"next: [bold]{following}[/bold]")
+
+
+def _export(
+    bundle: Path,
+    frame: str | None,
+    *,
+    channels: str,
+    precisions: list[Precision],
+    force: bool,
+    quiet: bool,
+) -> Exported:
+    from edgefoundad.cli.extras import require_training
+    from edgefoundad.geometry import Size
 
     size = Size(*options.size(frame)) if frame else None
     require_training("export")
     from edgefoundad_export.export import export
 
-    with console.Progress(quiet=as_json) as progress:
-        exported = export(
+    with console.Progress(quiet=quiet) as progress:
+        return export(
             bundle,
             frame=size,
             channels=channels,
@@ -58,16 +141,9 @@ def command(
             force=force,
             progress=progress,
         )
-    if as_json:
-        console.print_json(_record(exported))
-    else:
-        _show(exported)
-    if exported.refused:
-        raise GateError("; ".join(exported.refused.values()))
 
 
-def _record(exported: Exported) -> dict[str, Any]:
-    bundle = exported.bundle
+def _record(bundle: Bundle, refused: dict[Precision, str], warnings: list[str]) -> dict[str, Any]:
     graphs = {
         name: {
             "graph": str(bundle.path / graph.file),
@@ -85,13 +161,13 @@ def _record(exported: Exported) -> dict[str, Any]:
         "frame": str(reference.frame.frame),
         "channels": reference.channels,
         "graphs": graphs,
-        "refused": exported.refused,
-        "warnings": list(exported.warnings),
+        "refused": refused,
+        "warnings": warnings,
     }
 
 
-def _show(exported: Exported) -> None:
-    bundle, manifest = exported.bundle, exported.bundle.manifest
+def _show(bundle: Bundle, warnings: list[str]) -> None:
+    manifest = bundle.manifest
     reference = manifest.graphs["fp32"]
     rows = [
         ("bundle", console.plain(bundle.path)),
@@ -108,7 +184,5 @@ def _show(exported: Exported) -> None:
             line += f"; {len(graph.kept)} kept in a higher precision"
         rows.append((name, line))
     console.print_table(console.facts(rows))
-    for warning in exported.warnings:
+    for warning in warnings:
         console.print_line(f"[yellow]warning:[/yellow] {warning}")
-    following = console.plain(f"edgefoundad run {shlex.quote(str(bundle.path))} SOURCE")
-    console.print_line(f"next: [bold]{following}[/bold]")

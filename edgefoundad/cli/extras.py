@@ -24,3 +24,15 @@ def require_training(command: str) -> None:
     # than they win on an idle one. Seen once on 2 cores, embedding 24 images: 11.1 s spinning and
     # 3.1 s passive with one core busy, 2.1 s and 2.9 s idle. OpenMP reads this once.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def require_openvino() -> None:
+    """Refuse early what only OpenVINO can do.
+
+    Raises:
+        InputError: with the command that installs what is missing.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        raise InputError(
+            "this needs OpenVINO, which is not installed here: pip install 'edgefoundad[openvino]'"
+        )

@@ -76,6 +76,32 @@ def test_a_bundle_is_verified_run_and_evaluated(
     assert json.loads(measured.stdout)["n_good"] == 6
 
 
+def test_an_engine_is_built(device: dict[str, str], exported: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    code = (
+        "import pathlib, sys; from edgefoundad.bundle import Bundle;"
+        "from edgefoundad_export.ladder import build_ladder, build_engine;"
+        "bundle = Bundle.open(pathlib.Path(sys.argv[1]));"
+        "precision, options = build_ladder(bundle, 'fp32')[0];"
+        "print(build_engine(bundle, precision, options=options, product='tensorrt_rtx').size)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(exported)],
+        env={**device, "EDGEFOUNDAD_STATE": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == next(tmp_path.rglob("*.plan")).stat().st_size
+
+
+def test_building_engines_asks_for_no_training_package(
+    device: dict[str, str], exported: Path
+) -> None:
+    done = call(device, "export", exported, "--trt", "--precision", "int8")
+    assert done.returncode == 2
+    assert "no graph in 'int8'" in done.stderr
+
+
 def test_the_encoders_are_listed(device: dict[str, str]) -> None:
     listed = call(device, "encoders", "--json")
     assert listed.returncode == 0, listed.stderr

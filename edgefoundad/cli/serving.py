@@ -1,0 +1,63 @@
+"""`edgefoundad export --triton --openvino`: the graph for other people's servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgefoundad.cli import console
+
+if TYPE_CHECKING:
+    from edgefoundad.bundle import Bundle
+    from edgefoundad.manifest import Precision
+
+
+def refuse_early(*, triton: Path | None, openvino: Path | None) -> None:
+    """Refuse what cannot be written before minutes are spent on graphs.
+
+    Raises:
+        InputError: OpenVINO is asked for and missing, or a folder cannot be written to.
+    """
+    from edgefoundad.bundle import refuse_unwritable
+    from edgefoundad.cli.extras import require_openvino
+
+    if openvino:
+        require_openvino()
+    for folder in (triton, openvino):
+        if folder:
+            refuse_unwritable(folder)
+
+
+def write(
+    bundle: Bundle,
+    precision: Precision,
+    *,
+    triton: Path | None,
+    openvino: Path | None,
+    quiet: bool,
+) -> dict[str, str]:
+    """Write what was asked for and say where.
+
+    Raises:
+        InputError: the bundle has no such graph, or a folder cannot be written to.
+    """
+    from edgefoundad.errors import InputError
+    from edgefoundad_export.openvino_ir import write_ir
+    from edgefoundad_export.triton import write_triton
+
+    written: dict[str, str] = {}
+    if not (triton or openvino):
+        return written
+    if precision not in bundle.manifest.graphs:
+        raise InputError(
+            f"bundle {bundle.path} has no graph in {precision}: name one it has with --precision, "
+            "or add --force to export again"
+        )
+    if triton:
+        written["triton"] = str(write_triton(bundle, precision, triton))
+    if openvino:
+        written["openvino"] = str(write_ir(bundle, precision, openvino))
+    if not quiet:
+        rows = [(name, f"{console.plain(path)}  ({precision})") for name, path in written.items()]
+        console.print_table(console.facts(rows))
+    return written
