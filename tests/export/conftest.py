@@ -1,16 +1,66 @@
-"""Fixtures for engines: a bundle with several graphs, and a state folder of the test's own."""
+"""Fixtures of the exporter: graphs made by hand, a bundle with several graphs, a state folder."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
 from edgefoundad.golden import GoldenFrames
 from edgefoundad.manifest import GraphRecord
+
+if TYPE_CHECKING:
+    import onnx
+
+Shape = Sequence[int | str | None]
+
+
+@pytest.fixture(scope="session")
+def graph_of() -> Callable[..., onnx.ModelProto]:
+    """(nodes, what goes in, what comes out, constants) → a model.
+
+    What goes in and comes out is {name: (type, shape)}, the type as ONNX calls it.
+    """
+    onnx = pytest.importorskip("onnx")
+
+    def make(
+        nodes: Sequence[Any],
+        inputs: Mapping[str, tuple[str, Shape]],
+        outputs: Mapping[str, tuple[str, Shape]],
+        constants: Mapping[str, Any] | None = None,
+        *,
+        opset: int = 20,
+    ) -> onnx.ModelProto:
+        def ends(values: Mapping[str, tuple[str, Shape]]) -> list[Any]:
+            return [
+                onnx.helper.make_tensor_value_info(
+                    name, onnx.TensorProto.DataType.Value(kind), shape
+                )
+                for name, (kind, shape) in values.items()
+            ]
+
+        graph = onnx.helper.make_graph(
+            list(nodes),
+            "by hand",
+            ends(inputs),
+            ends(outputs),
+            [
+                onnx.numpy_helper.from_array(np.asarray(value), name)
+                for name, value in (constants or {}).items()
+            ],
+        )
+        return onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10
+        )
+
+    return make
+
 
 # A field that every ONNX file may have at its end, a note: another file, the same graph.
 NOTE = b"\x32\x04note"
