@@ -20,6 +20,7 @@ from edgefoundad.manifest import GraphRecord, Precision
 from edgefoundad.training.detector import load_detector
 from edgefoundad.training.frames import SourceFrames
 from edgefoundad_export.graph import OPSET, write_graph
+from edgefoundad_export.lint import refuse_unless_clean
 from edgefoundad_export.precision import Workshop
 from edgefoundad_export.probe import Probe
 from edgefoundad_export.safe import has_attention, without_fusible_attention
@@ -138,6 +139,9 @@ def export(
                     "kept": made.kept,
                 }
             )
+        for name in sorted({*GRAPHS.values(), contract.SAFE_GRAPH}):
+            if (staging / name).is_file():
+                refuse_unless_clean(staging / name)
         golden.save(staging / contract.GOLDEN)
         contract.seal(staging, bundle.manifest.model_copy(update={"graphs": records}))
     warnings = _warnings(bundle, golden, channels, geometry)
