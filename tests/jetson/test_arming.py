@@ -15,11 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 from edgefoundad import bundle as contract
-from edgefoundad import state
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import GoldenFrames, Results
 from edgefoundad.manifest import GraphRecord, Manifest
+from edgefoundad.state import folder as state_folder
 from edgefoundad_jetson import ladder as rungs
 from edgefoundad_jetson.arming import TIMINGS, Armed, NotArmedError, arm
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
@@ -29,12 +29,6 @@ Frame = NDArray[np.uint8]
 Map = NDArray[np.float32]
 Said = tuple[Map, float]
 NAN = np.float32("nan")
-
-
-@pytest.fixture(autouse=True)
-def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EDGEFOUNDAD_STATE", str(tmp_path / "state"))
-    return tmp_path / "state"
 
 
 @dataclass
@@ -261,17 +255,17 @@ def test_a_missing_package_is_a_refusal(opened: Bundle, monkeypatch: pytest.Monk
 
 def test_times_are_kept_in_the_state_folder(opened: Bundle) -> None:
     armed = arm(opened, backend="onnxruntime")
-    kept = json.loads((state.folder(opened) / TIMINGS).read_text())["rungs"]
+    kept = json.loads((state_folder(opened) / TIMINGS).read_text())["rungs"]
     assert kept["onnxruntime fp32"]["ms"] == pytest.approx(armed.timing_ms, abs=1e-3)
     # Another backend's time is added, not put in its place.
     arm(opened, backend="openvino")
-    again = json.loads((state.folder(opened) / TIMINGS).read_text())["rungs"]
+    again = json.loads((state_folder(opened) / TIMINGS).read_text())["rungs"]
     assert again["onnxruntime fp32"] == kept["onnxruntime fp32"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"rungs": 3, "armed": []}', "{"])
 def test_times_that_were_spoilt_are_made_again(opened: Bundle, text: str) -> None:
-    path = state.folder(opened) / TIMINGS
+    path = state_folder(opened) / TIMINGS
     path.parent.mkdir(parents=True)
     path.write_text(text)
     arm(opened, backend="onnxruntime")
@@ -279,10 +273,9 @@ def test_times_that_were_spoilt_are_made_again(opened: Bundle, text: str) -> Non
     assert (kept["armed"], list(kept["rungs"])) == ("onnxruntime fp32", ["onnxruntime fp32"])
 
 
-def test_a_state_folder_that_cannot_be_written_stops_nothing(
-    opened: Bundle, own_state: Path
-) -> None:
-    own_state.write_text("a file in the folder's place, which stops even root")
+def test_a_state_folder_that_cannot_be_written_stops_nothing(opened: Bundle, state: Path) -> None:
+    state.rmdir()
+    state.write_text("a file in the folder's place, which stops even root")
     assert arm(opened, backend="onnxruntime").backend.name == "onnxruntime"
 
 
