@@ -254,6 +254,7 @@ def test_a_missing_package_is_a_refusal(opened: Bundle, monkeypatch: pytest.Monk
 
 
 def test_times_are_kept_in_the_state_folder(opened: Bundle) -> None:
+    pytest.importorskip("openvino")
     armed = arm(opened, backend="onnxruntime")
     kept = json.loads((state_folder(opened) / TIMINGS).read_text())["rungs"]
     assert kept["onnxruntime fp32"]["ms"] == pytest.approx(armed.timing_ms, abs=1e-3)

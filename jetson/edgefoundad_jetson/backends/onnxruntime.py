@@ -14,6 +14,11 @@ from edgefoundad.manifest import GraphRecord, Precision
 from edgefoundad_jetson.backends.ends import Ends, find_graph, first_line
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+SETTINGS: dict[str, dict[str, str]] = {
+    "cpu": {},
+    # Else convolutions and products of an fp32 graph are computed in 19 bits.
+    "cuda": {"use_tf32": "0"},
+}
 TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
@@ -66,7 +71,7 @@ class OnnxRuntimeBackend:
                 # "Specified provider is not available": checked below, for every cause of it.
                 warnings.simplefilter("ignore", UserWarning)
                 self._session: Any = onnxruntime.InferenceSession(
-                    path, options, providers=[PROVIDERS[device]]
+                    path, options, providers=[(PROVIDERS[device], SETTINGS[device])]
                 )
         except Exception as error:  # onnxruntime raises a class of its own for each fault.
             reason = first_line(error)
