@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 HAS_TRAINING = all(importlib.util.find_spec(name) for name in ("torch", "timm", "onnxscript"))
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine's state, for one test: no test reads or writes the user's own."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("EDGEFOUNDAD_STATE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -173,3 +181,48 @@ def manifest(threshold_of: Callable[..., Threshold]) -> Manifest:
             ),
         },
     )
+
+
+@pytest.fixture(scope="session")
+def alter_weight() -> Callable[[Path, float], float]:
+    """(bundle, share) → scales a weight of the graph until a golden score moves by that share.
+
+    The hashes are made right again: nothing but the golden frames tells. Gives by how much the
+    score moved.
+    """
+    onnx = pytest.importorskip("onnx")
+    import numpy as np
+    import onnxruntime
+
+    from edgefoundad import bundle as contract
+    from edgefoundad.golden import GoldenFrames
+    from edgefoundad.manifest import Manifest
+
+    def moved_by(model: Any, golden: GoldenFrames) -> float:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        said = [session.run(["score"], {"frame": frame[None]})[0][0] for frame in golden.frames]
+        return float(np.max(np.abs(np.array(said) / golden.graphs["fp32"].scores - 1)))
+
+    def alter(folder: Path, share: float) -> float:
+        model = onnx.load(folder / contract.GRAPH)
+        golden = GoldenFrames.load(folder / contract.GOLDEN)
+        # The first convolution's: everything behind it sees the difference.
+        name = next(node for node in model.graph.node if node.op_type == "Conv").input[1]
+        weight = next(one for one in model.graph.initializer if one.name == name)
+        values = onnx.numpy_helper.to_array(weight)
+        low, high, moved = 0.0, 4.0, 0.0
+        while not abs(moved - share) < 0.02 * share:
+            middle = (low + high) / 2
+            scaled = (values * (1 + middle)).astype(np.float32)
+            weight.CopyFrom(onnx.numpy_helper.from_array(scaled, name))
+            moved = moved_by(model, golden)
+            low, high = (middle, high) if moved < share else (low, middle)
+            assert high - low > 1e-7, "no such scale"
+        onnx.save(model, folder / contract.GRAPH)
+        text = (folder / contract.MANIFEST).read_text()
+        contract.seal(folder, Manifest.model_validate_json(text))
+        return moved
+
+    return alter

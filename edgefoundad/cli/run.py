@@ -4,38 +4,54 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefoundad.cli import console
+from edgefoundad.cli import console, standing
 
 if TYPE_CHECKING:
+    from edgefoundad.manifest import Threshold
     from edgefoundad_jetson.loop import Outcome
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An exported bundle.")],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Image, folder or video file.")],
+    backend: standing.Backend = "auto",
+    precision: standing.Precision = None,
+    strict: standing.Strict = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per frame, then a summary.")
     ] = False,
 ) -> None:
     """Judge every frame of a source with an exported bundle.
 
+    First the golden frames are run through every backend that there is, and the fastest that says
+    what the PC said is taken. One that does not is refused, with its reason, and so is anything
+    slower with --strict: exit code 3.
+
     Anomalous frames are listed with their strongest region. Exit code 2 where a frame could not
     be judged; the others are judged all the same.
     """
     from edgefoundad.bundle import Bundle
     from edgefoundad.errors import InputError
-    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+    from edgefoundad_jetson.arming import arm
+    from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.loop import run_loop
     from edgefoundad_jetson.sinks.jsonlines import JsonLines
     from edgefoundad_jetson.sources import open_source
 
     opened = Bundle.open(bundle)
-    backend = OnnxRuntimeBackend(opened)
-    frames = open_source(source, backend.graph)
+    # Every graph takes the same frames. A path that leads nowhere is found before the work.
+    graph, _ = find_graph(opened, precision or "fp32", safe=False)
+    frames = open_source(source, graph)
+    try:
+        armed = arm(opened, backend=backend, precision=precision, strict=strict)
+    except BaseException:
+        frames.close()
+        raise
+    standing.warn_of_refusals(armed, as_json=as_json)
     lines = JsonLines(sys.stdout)
     last_fault: list[str] = []
 
@@ -53,18 +69,22 @@ def command(
                 _show(outcome)
 
         try:
-            summary = run_loop(frames, backend, opened.manifest.threshold, [show])
+            summary = run_loop(frames, armed.backend, armed.threshold, [show])
         finally:
             frames.close()
+            armed.backend.close()
     counts = summary.to_json()
     if as_json:
-        lines.write({"summary": {**counts, "provisional": opened.manifest.threshold.provisional}})
+        provisional = armed.threshold.provisional
+        summarised = {**counts, "provisional": provisional, **standing.to_json(armed)}
+        lines.write({"summary": summarised})
     elif summary.times:
         rows = [
             ("frames", f"{counts['frames']}, {counts['anomalous']} anomalous"),
             ("not judged", str(counts["errors"])),
             ("per frame", f"{counts['ms_median']} ms median, {counts['ms_p99']} ms p99"),
-            ("threshold", console.threshold_in_words(opened.manifest.summary())),
+            ("threshold", console.threshold_in_words(_threshold(armed.threshold))),
+            ("runs on", standing.in_words(armed)),
         ]
         console.print_table(console.facts(rows))
     if not summary.frames:
@@ -76,6 +96,14 @@ def command(
             f"{summary.errors} of {summary.frames} frames could not be judged; the last: "
             f"{last_fault[-1]}"
         )
+
+
+def _threshold(threshold: Threshold) -> dict[str, Any]:
+    return {
+        "threshold": threshold.score,
+        "provisional": threshold.provisional,
+        "false_alarms": threshold.calibration.false_alarms,
+    }
 
 
 def _show(outcome: Outcome) -> None:

@@ -1,55 +1,96 @@
-"""`edgefoundad verify`: does this machine's graph still say what the trainer said?"""
+"""`edgefoundad verify`: does what runs here still say what was said on the PC?"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefoundad.cli import console
+from edgefoundad.cli import console, standing
+
+if TYPE_CHECKING:
+    from edgefoundad.golden import Comparison
+    from edgefoundad_jetson.arming import NotArmedError
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An exported bundle.")],
+    backend: standing.Backend = "auto",
+    precision: standing.Precision = None,
+    strict: standing.Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check every hash, then run the golden frames and compare with the trainer's results.
+    """Check every hash, then run the golden frames and compare with what the PC got for them.
 
-    Exit code 3 where the graph differs.
+    What is found fit is what `run` takes on this machine. Exit code 3 where nothing is, or with
+    --strict where anything was refused.
     """
-    from edgefoundad.bundle import GOLDEN, Bundle
-    from edgefoundad.errors import GateError
-    from edgefoundad.golden import MAP_CORRELATION, SCORE_ERROR, GoldenFrames, compare
-    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+    from edgefoundad.bundle import Bundle
+    from edgefoundad.golden import ENGINE_MAP_CORRELATION, ENGINE_SCORE_DRIFT
+    from edgefoundad_jetson.arming import NotArmedError, arm
 
     opened = Bundle.open(bundle)
-    backend = OnnxRuntimeBackend(opened)
-    golden = GoldenFrames.load(opened.file(GOLDEN, advice="export it again"))
-    comparison = compare(golden, backend.infer)
+    try:
+        armed = arm(opened, backend=backend, precision=precision, strict=strict)
+    except NotArmedError as error:
+        if as_json:
+            console.print_json({"bundle": str(bundle), **_refused(error)})
+        raise
+    armed.backend.close()
+    standing.warn_of_refusals(armed, as_json=as_json)
+    comparison = armed.comparison
     if as_json:
         console.print_json(
             {
                 "bundle": str(bundle),
-                "backend": backend.name,
-                "passed": comparison.fault is None,
-                "frames": comparison.frames,
-                "score_error": _finite(comparison.score_error),
-                "map_correlation": _finite(comparison.map_correlation),
-                "fault": comparison.fault,
+                **standing.to_json(armed),
+                **_compared(comparison),
             }
         )
-    if comparison.fault:
-        raise GateError(f"{bundle} is not to be trusted on this machine: {comparison.fault}")
-    if not as_json:
-        rows = [
-            ("files", f"{len(opened.manifest.files)} with the manifest's hashes"),
-            ("golden frames", f"{comparison.frames} through {backend.name}"),
-            ("score", f"within {comparison.score_error:.1e} (at most {SCORE_ERROR:.0e})"),
-            ("map", f"correlation {comparison.map_correlation:.6f} (at least {MAP_CORRELATION})"),
-        ]
-        console.print_table(console.facts(rows))
-        console.print_line("[green]verified[/green]")
+        return
+    rows = [
+        ("files", f"{len(opened.manifest.files)} with the manifest's hashes"),
+        ("golden frames", f"{comparison.frames} through {standing.in_words(armed)}"),
+        (
+            "score",
+            f"within {comparison.score_error:.1e} of the threshold "
+            f"(at most {ENGINE_SCORE_DRIFT:.0e})",
+        ),
+        (
+            "map",
+            f"correlation {comparison.map_correlation:.6f} (at least {ENGINE_MAP_CORRELATION})",
+        ),
+    ]
+    console.print_table(console.facts(rows))
+    console.print_line("[green]verified[/green]")
+
+
+def _refused(error: NotArmedError) -> dict[str, Any]:
+    """The record of a failure: of the first rung, which is the one that was wanted."""
+    first = error.refused[0]
+    return {
+        "backend": first.rung.backend,
+        "rung": str(first.rung),
+        "precision": first.rung.precision,
+        "ms": None,
+        "refused": [refusal.to_json() for refusal in error.refused],
+        **_compared(first.comparison),
+        "passed": False,
+        "fault": first.reason,
+    }
+
+
+def _compared(comparison: Comparison | None) -> dict[str, Any]:
+    if comparison is None:
+        return {"frames": 0, "score_error": None, "map_correlation": None}
+    return {
+        "passed": comparison.fault is None,
+        "frames": comparison.frames,
+        "score_error": _finite(comparison.score_error),
+        "map_correlation": _finite(comparison.map_correlation),
+        "fault": comparison.fault,
+    }
 
 
 def _finite(value: float) -> float | None:

@@ -1,0 +1,154 @@
+"""The ladder: every way in which this machine might run a bundle's graph, the best first."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Literal
+
+from edgefoundad import engine
+from edgefoundad.bundle import Bundle
+from edgefoundad.engine import BuildOptions, EngineRecord
+from edgefoundad.errors import InputError
+from edgefoundad.manifest import Precision
+from edgefoundad_jetson.backends.backend import Backend
+
+BackendName = Literal["onnxruntime", "openvino", "tensorrt"]
+
+NAMES: dict[BackendName, str] = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+}
+"""Backends as people write them."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to run one graph.
+
+    Attributes:
+        device: of onnxruntime.
+        safe: the graph's variant that no fused attention kernel matches; of an engine its record
+            says so.
+        built: TensorRT's engine; None where there is none, which cannot be loaded.
+    """
+
+    backend: BackendName
+    precision: Precision
+    device: Literal["cpu", "cuda"] = "cpu"
+    safe: bool = False
+    built: EngineRecord | None = None
+
+    def __str__(self) -> str:
+        """For people."""
+        said = f"{NAMES[self.backend]} {self.precision}"
+        if self.device == "cuda":
+            said += " on CUDA"
+        if self.safe:
+            said += ", safe graph"
+        if self.built and self.built.options != BuildOptions():
+            said += f", {self.built.options.words}"
+        return said
+
+    def load(self, bundle: Bundle) -> Backend:
+        """Get ready to run.
+
+        Raises:
+            InputError: it cannot be loaded here.
+            GateError: an engine is not what was built, or was built for another machine.
+        """
+        if self.backend == "tensorrt":
+            from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
+
+            if self.built is None:
+                raise InputError(
+                    f"this machine has no {self.precision} engine of this bundle: build one with "
+                    f"`edgefoundad export {bundle.path} --trt`"
+                )
+            return TensorRtBackend(bundle, self.precision, engine.plan_path(bundle, self.built))
+        if self.backend == "openvino":
+            from edgefoundad_jetson.backends.openvino import OpenVinoBackend
+
+            return OpenVinoBackend(bundle, self.precision, safe=self.safe)
+        from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(bundle, self.precision, device=self.device, safe=self.safe)
+
+
+Step = list[list[Rung]]
+"""Alternatives, of which the fastest that passes is taken. Each is a list: its first rung, and what
+stands in for it where it is refused."""
+
+
+def ladder(bundle: Bundle, backend: BackendName | None, precision: Precision | None) -> list[Step]:
+    """The steps to try in this order; a later one is slower, or no more than a way out.
+
+    A GPU comes before the processor without a measurement: a board's processor would take seconds
+    to lose. What was asked for comes first of all, in every precision that the bundle has unless
+    one is named.
+
+    Args:
+        bundle: an exported one.
+        backend: what was asked for; None for whatever is best here.
+        precision: likewise.
+    """
+    graphs = bundle.manifest.graphs
+    wanted: list[Precision] = [precision] if precision else list(graphs)
+    fp32: list[Precision] = ["fp32"] if "fp32" in graphs else []
+    best = [
+        _engines(bundle, wanted, asked=backend == "tensorrt"),
+        _cuda(wanted),
+        _processor(wanted, asked=backend == "openvino"),
+    ]
+    if backend:
+        best = [[one for one in step if one[0].backend == backend] for step in best]
+    # OpenVINO before onnxruntime, and not because it is faster: a way out is taken, not chosen.
+    processor = [[rungs] for rungs in _processor(fp32, asked=False)]
+    return _once([*best, _engines(bundle, fp32, asked=False), *processor, _safe(bundle)])
+
+
+def _engines(bundle: Bundle, precisions: list[Precision], *, asked: bool) -> Step:
+    # Newest first; one that was never proved, because its build was interrupted, last.
+    built = sorted(engine.plans(bundle), key=lambda one: one.proved is None)
+    step = [
+        [Rung("tensorrt", precision, built=one) for one in built if one.precision == precision]
+        for precision in precisions
+    ]
+    step = [rungs for rungs in step if rungs]
+    if asked and not step:
+        # Asked for and never built: to be refused aloud, not passed over.
+        return [[Rung("tensorrt", precision)] for precision in precisions]
+    return step
+
+
+def _cuda(precisions: list[Precision]) -> Step:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return []
+    return [[Rung("onnxruntime", precision, device="cuda")] for precision in precisions]
+
+
+def _processor(precisions: list[Precision], *, asked: bool) -> Step:
+    step = [[Rung("onnxruntime", precision)] for precision in precisions]
+    if asked or importlib.util.find_spec("openvino"):
+        return [[Rung("openvino", precision)] for precision in precisions] + step
+    return step
+
+
+def _safe(bundle: Bundle) -> Step:
+    graph = bundle.manifest.graph
+    return [[Rung("onnxruntime", "fp32", safe=True)]] if graph and graph.safe else []
+
+
+def _once(steps: list[Step]) -> list[Step]:
+    """Every rung where it comes first, and no step without any."""
+    seen: set[Rung] = set()
+    left = []
+    for step in steps:
+        new = [[rung for rung in rungs if rung not in seen] for rungs in step]
+        seen.update(rung for rungs in new for rung in rungs)
+        if any(new):
+            left.append([rungs for rungs in new if rungs])
+    return left
