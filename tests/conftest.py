@@ -22,6 +22,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 HAS_TRAINING = all(importlib.util.find_spec(name) for name in ("torch", "timm", "onnxscript"))
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine's state, for one test: no test reads or writes the user's own."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("EDGEFOUNDAD_STATE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real data sets and weights, where there is one."""
