@@ -23,18 +23,21 @@ def command(
 ) -> None:
     """Judge every frame of a source with an exported bundle.
 
+    The threshold is the one that `edgefoundad calibrate` set on this machine, else the bundle's.
+
     Anomalous frames are listed with their strongest region. Exit code 2 where a frame could not
     be judged; the others are judged all the same.
     """
     from edgefoundad.bundle import Bundle
+    from edgefoundad.cli.judge import deciding, load_backend, threshold_in_words
     from edgefoundad.errors import InputError
-    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
     from edgefoundad_jetson.loop import run_loop
     from edgefoundad_jetson.sinks.jsonlines import JsonLines
     from edgefoundad_jetson.sources import open_source
 
     opened = Bundle.open(bundle)
-    backend = OnnxRuntimeBackend(opened)
+    backend = load_backend(opened)
+    chosen = deciding(opened, backend)
     frames = open_source(source, backend.graph)
     lines = JsonLines(sys.stdout)
     last_fault: list[str] = []
@@ -53,18 +56,20 @@ def command(
                 _show(outcome)
 
         try:
-            summary = run_loop(frames, backend, opened.manifest.threshold, [show])
+            summary = run_loop(frames, backend, chosen.threshold, [show])
         finally:
             frames.close()
     counts = summary.to_json()
     if as_json:
-        lines.write({"summary": {**counts, "provisional": opened.manifest.threshold.provisional}})
+        counts["provisional"] = chosen.threshold.provisional
+        counts["threshold_source"] = chosen.source
+        lines.write({"summary": counts})
     elif summary.times:
         rows = [
             ("frames", f"{counts['frames']}, {counts['anomalous']} anomalous"),
             ("not judged", str(counts["errors"])),
             ("per frame", f"{counts['ms_median']} ms median, {counts['ms_p99']} ms p99"),
-            ("threshold", console.threshold_in_words(opened.manifest.summary())),
+            ("threshold", threshold_in_words(chosen)),
         ]
         console.print_table(console.facts(rows))
     if not summary.frames:
