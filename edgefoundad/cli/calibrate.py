@@ -144,12 +144,13 @@ def _figures(calibrated: Calibrated) -> dict[str, Any]:
 
 
 def _tell(facts: dict[str, Any]) -> None:
-    rate, half = (console.percent(facts["false_alarms"] / by) for by in (1, 2))
+    half = console.percent(facts["false_alarms"] / 2)
     scores, before = facts["scores"], facts["previous"]
     was = "unreadable"
     if before:
         was = f"{before['threshold']:.4g}{' provisional' if before['provisional'] else ''}"
-    enough = facts["parts"] >= facts["needed_for_half"]
+    now = " provisional" if facts["provisional"] else ""
+    enough = facts["parts"] >= facts["needed_for_half"] and not facts["provisional"]
     rows = [
         (
             "parts",
@@ -161,12 +162,8 @@ def _tell(facts: dict[str, Any]) -> None:
             f"median {scores['p50']:.4g}, 95th percentile {scores['p95']:.4g}, highest "
             f"{scores['max']:.4g}",
         ),
-        ("threshold", f"{was} → [bold]{facts['threshold']:.4g}[/bold]"),
-        (
-            "guarantee",
-            f"on average at most {rate} of good parts are called anomalous; 95 of 100 such "
-            f"calibrations stay under {console.percent(facts['realised_95'])}",
-        ),
+        ("threshold", f"{was} → [bold]{facts['threshold']:.4g}[/bold]{now}"),
+        ("guarantee", _guarantee(facts)),
         (
             f"for {half}",
             f"{facts['needed_for_half']} parts{' are enough: ask for it' if enough else ''}",
@@ -176,3 +173,12 @@ def _tell(facts: dict[str, Any]) -> None:
     console.print_table(console.facts(rows))
     for warning in facts["warnings"]:
         console.print_line(f"[yellow]warning:[/yellow] {console.plain(warning)}")
+
+
+def _guarantee(facts: dict[str, Any]) -> str:
+    if facts["provisional"]:
+        return "[yellow]none[/yellow]: the threshold is provisional, see the warnings"
+    return (
+        f"on average at most {console.percent(facts['false_alarms'])} of good parts are called "
+        f"anomalous; 95 of 100 such calibrations stay under {console.percent(facts['realised_95'])}"
+    )

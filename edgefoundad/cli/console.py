@@ -108,13 +108,20 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-def threshold_in_words(
-    summary: dict[str, Any], *, evidence: str = "from parts left out of the fit"
-) -> str:
-    """A detector's threshold with the promise it carries, or that it carries none."""
+def threshold_in_words(summary: dict[str, Any], *, evidence: str | None = None) -> str:
+    """A detector's threshold with the promise it carries, or that it carries none.
+
+    Args:
+        summary: "threshold", "provisional" and "false_alarms".
+        evidence: what it rests on; parts left out of the fit where None.
+    """
     value, rate = f"{summary['threshold']:.4g}", percent(summary["false_alarms"])
     if summary["provisional"]:
-        return f"{value}  [yellow]provisional[/yellow]: aims at {rate} false alarms, no guarantee"
+        return (
+            f"{value}  [yellow]provisional[/yellow]: aims at {rate} false alarms, no guarantee"
+            + (f", {evidence}" if evidence else "")
+        )
+    evidence = evidence or "from parts left out of the fit"
     return f"{value}  at most {rate} false alarms on average, {evidence}"
 
 

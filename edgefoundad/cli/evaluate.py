@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
     from edgefoundad_jetson.calibration_record import Deciding
 
+WHAT = "judging labelled images"
+
 
 def command(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="From `edgefoundad fit`.")],
@@ -57,9 +59,7 @@ def command(
             # Before the work: it can take minutes, and its figures would be lost.
             refuse_unwritable(Path(file))
     with console.Progress(quiet=quiet) as progress:
-        evaluation, chosen = _evaluate(
-            opened, dataset, progress, "judging labelled images", calibrated=True
-        )
+        evaluation, chosen = _evaluate(opened, dataset, progress, calibrated=True)
     figures = {
         **evaluation.to_json(),
         "threshold_source": chosen.source,
@@ -93,21 +93,17 @@ def _named_as_fitted(bundle: Bundle, dataset: Path, evaluation: Evaluation) -> i
 
 
 def evaluate_bundle(
-    bundle: Bundle,
-    dataset: Path,
-    progress: console.Progress,
-    *,
-    what: str = "judging labelled images",
+    bundle: Bundle, dataset: Path, progress: console.Progress, *, what: str = WHAT
 ) -> Evaluation:
     """Evaluate with the graph where there is one, else with the trainer's detector.
 
     At the bundle's own threshold, whatever was calibrated on this machine.
     """
-    return _evaluate(bundle, dataset, progress, what, calibrated=False)[0]
+    return _evaluate(bundle, dataset, progress, calibrated=False, what=what)[0]
 
 
 def _evaluate(
-    bundle: Bundle, dataset: Path, progress: console.Progress, what: str, *, calibrated: bool
+    bundle: Bundle, dataset: Path, progress: console.Progress, *, calibrated: bool, what: str = WHAT
 ) -> tuple[Evaluation, Deciding]:
     """Evaluate, at the threshold of this machine or at the bundle's own, and say at which."""
     from edgefoundad.cli.judge import deciding

@@ -46,13 +46,16 @@ def deciding(bundle: Bundle, backend: OnnxRuntimeBackend) -> Deciding:
 def threshold_in_words(chosen: Deciding) -> str:
     """A threshold with its promise, and where it comes from."""
     record = chosen.record
-    evidence = "from parts left out of the fit"
-    if record:
-        evidence = (
+    words = facts_of(chosen.threshold)
+    if record is None:
+        return console.threshold_in_words(words)
+    return console.threshold_in_words(
+        words,
+        evidence=(
             f"calibrated on this machine with {record.backend} in {record.precision} on "
             f"{len(record.calibrated.parts)} good parts, {record.created[:10]}"
-        )
-    return console.threshold_in_words(facts_of(chosen.threshold), evidence=evidence)
+        ),
+    )
 
 
 def facts_of(threshold: Threshold) -> dict[str, float | bool]:

@@ -15,7 +15,7 @@ from edgefoundad.errors import GateError, InputError
 from edgefoundad.images import SUFFIXES
 from edgefoundad.manifest import Threshold
 from edgefoundad_jetson import loop
-from edgefoundad_jetson.doubts import doubts
+from edgefoundad_jetson.doubts import doubts, likeness_of_neighbours
 from edgefoundad_jetson.fitted import Fitted
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.repeats import Repeats
@@ -96,7 +96,8 @@ def calibrate(
 ) -> Calibrated:
     """Judge known-good frames and set the split-conformal threshold on their scores.
 
-    One part counts once: a frame that shows a part again, or one of the fit, is left out.
+    One part counts once: a frame that shows a part again, or one of the fit, is left out. Where
+    neighbouring frames score alike, the threshold is provisional: no guarantee holds.
 
     Args:
         backend: in the precision that will decide.
@@ -121,9 +122,16 @@ def calibrate(
     scores = np.array([part.score for part in parts])
     peaks = np.array([part.peak for part in parts])
     threshold = conformal_threshold(scores, peaks, false_alarms=false_alarms, backend=backend.name)
+    if likeness_of_neighbours(scores) is not None:
+        threshold = _without_guarantee(threshold)
     names = [part.name for part in parts]
     found = doubts(names, scores, limit=threshold.score, named_as_fitted=len(named), filmed=filmed)
     return Calibrated(threshold, tuple(parts), tuple(left_out), tuple(found))
+
+
+def _without_guarantee(threshold: Threshold) -> Threshold:
+    evidence = threshold.calibration.model_copy(update={"realised_95": None})
+    return threshold.model_copy(update={"provisional": True, "calibration": evidence})
 
 
 def _judge(

@@ -67,7 +67,8 @@ class CalibrationRecord(BaseModel):
         same = (threshold.score, threshold.map, threshold.calibration.scores) == (
             *(follows.score, follows.map, follows.calibration.scores),
         )
-        if not same or threshold.provisional or threshold.calibration.rule != "conformal":
+        promised = threshold.calibration.realised_95 is not None
+        if not same or threshold.provisional is promised:
             raise ValueError("the threshold does not follow from the scores of the parts")
         return self
 

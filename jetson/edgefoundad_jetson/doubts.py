@@ -43,12 +43,12 @@ def doubts(
             "every frame of a video that is not like an earlier one was counted as a part of its "
             "own: the guarantee holds only if each frame shows another part"
         )
-    correlation = _with_the_next(scores)
-    if correlation > max(LEAST_CORRELATION, DEVIATIONS / math.sqrt(max(1, len(scores) - 1))):
+    correlation = likeness_of_neighbours(scores)
+    if correlation is not None:
         found.append(
             f"neighbouring frames score alike (rank correlation {correlation:.2f}): several frames "
-            "of each part, or a line that drifts; the guarantee does not hold for such a sample: "
-            "take one frame of each part, over as long a time as the line varies in"
+            "of each part, or a line that drifts; no guarantee holds for such a sample: take one "
+            "frame of each part, over as long a time as the line varies in"
         )
     if named_as_fitted:
         found.append(
@@ -56,6 +56,26 @@ def doubts(
             "parts raise more alarms than promised; calibrate on other parts"
         )
     return found
+
+
+def likeness_of_neighbours(scores: NDArray[np.float64]) -> float | None:
+    """Spearman's correlation of each score with the next, where it is too high for chance.
+
+    Scores of which neighbours depend on each other are not exchangeable: what is computed as if
+    they were is no guarantee.
+
+    Args:
+        scores: in the order in which their frames were taken.
+
+    Returns:
+        None where neighbours may well be independent.
+    """
+    if len(scores) < 3:
+        return None
+    ranks = np.argsort(np.argsort(scores, kind="stable"), kind="stable").astype(np.float64)
+    correlation = float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1])
+    least = max(LEAST_CORRELATION, DEVIATIONS / math.sqrt(len(scores) - 1))
+    return correlation if correlation > least else None
 
 
 def _outliers(names: Sequence[str], scores: NDArray[np.float64], limit: float) -> list[str]:
@@ -74,11 +94,3 @@ def _outliers(names: Sequence[str], scores: NDArray[np.float64], limit: float) -
         f"{covered if limit >= scores[indices[-1]] else ''}"
         "look at them: take out what is defective and calibrate again, keep what is good"
     ]
-
-
-def _with_the_next(scores: NDArray[np.float64]) -> float:
-    """Spearman's correlation of each score with the one after it; 0 where there is none."""
-    if len(scores) < 3:
-        return 0.0
-    ranks = np.argsort(np.argsort(scores, kind="stable"), kind="stable").astype(np.float64)
-    return float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1])

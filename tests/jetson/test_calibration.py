@@ -194,13 +194,16 @@ def test_of_a_video_it_is_said_what_its_guarantee_depends_on(judge: ByFirstPixel
     assert "each frame shows another part" in doubt
 
 
-def test_neighbours_that_score_alike_are_doubted_and_independent_ones_are_not(
+def test_neighbours_that_score_alike_carry_no_guarantee_and_independent_ones_do(
     judge: ByFirstPixels,
 ) -> None:
     def doubted(scores: NDArray[np.float64]) -> bool:
-        frames = parts_scoring(scores)
-        said = calibrate(judge, frames, false_alarms=0.05, fitted=NOTHING).doubts
-        return any("neighbouring frames score alike" in doubt for doubt in said)
+        calibrated = calibrate(judge, parts_scoring(scores), false_alarms=0.05, fitted=NOTHING)
+        said = any("neighbouring frames score alike" in doubt for doubt in calibrated.doubts)
+        # What carries no guarantee does not claim one.
+        assert calibrated.threshold.provisional is said
+        assert (calibrated.threshold.calibration.realised_95 is None) is said
+        return said
 
     rng = np.random.default_rng(5)
     assert not any(doubted(rng.gamma(20, size=100)) for _ in range(20))

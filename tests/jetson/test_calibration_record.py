@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,17 @@ def test_what_was_stored_comes_back_to_the_last_bit(
     assert chosen.record.source == "/line"
 
 
+def test_a_calibration_without_a_guarantee_comes_back_without_one(bare: Bundle) -> None:
+    sure = made_of(SCORES)
+    evidence = sure.threshold.calibration.model_copy(update={"realised_95": None})
+    unsure = replace(
+        sure,
+        threshold=sure.threshold.model_copy(update={"provisional": True, "calibration": evidence}),
+    )
+    store(bare, "onnxruntime", "fp32", unsure, source="/line")
+    assert stored_threshold(bare, "onnxruntime", "fp32") == unsure.threshold
+
+
 def test_a_calibration_is_for_one_backend_precision_and_bundle(
     bare: Bundle, manifest: Manifest, tmp_path: Path
 ) -> None:
@@ -137,6 +149,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a part less": lambda file: altered(file, lambda r: r["calibrated"]["parts"].pop()),
     "a renamed part": lambda file: altered(
         file, lambda r: r["calibrated"]["parts"][0].update(name="good.png")
+    ),
+    "a promise taken away": lambda file: altered(
+        file, lambda r: r["calibrated"]["threshold"]["calibration"].update(realised_95=None)
     ),
     "made provisional": lambda file: altered(
         file, lambda r: r["calibrated"]["threshold"].update(provisional=True)
