@@ -283,6 +283,9 @@ def test_each_provisional_rule_has_its_own_words(tmp_path: Path) -> None:
     views = fit_page(tmp_path, provisional("views", 6, 1), ("a.png",)).text
     held_out = fit_page(tmp_path, provisional("held-out", 9, 9), ("a.png",)).text
     left_out = fit_page(tmp_path, provisional("leave-one-out", 14, 14), ("a.png",)).text
+    on_the_line = fit_page(tmp_path, provisional("conformal", 40, 40), ("a.png",)).text
+    assert "40 frames of which neighbours score alike" in on_the_line
+    assert "good parts are needed that take no part" not in on_the_line
     assert "guessed from 6 altered views of the one image" in views
     assert "from 9 good parts that took no part in the fit, too few" in held_out
     assert "14 scores: each good part judged by a detector fitted on the others" in left_out

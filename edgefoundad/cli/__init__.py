@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from edgefoundad.cli import demo, encoders, evaluate, export, fit, report, run, verify
+from edgefoundad.cli import calibrate, demo, encoders, evaluate, export, fit, report, run, verify
 from edgefoundad.errors import GateError, InputError
 
 # Click's, which some versions of typer carry inside themselves under another name.
@@ -33,6 +33,7 @@ app.command("eval")(evaluate.command)
 app.command("report")(report.command)
 app.command("export")(export.command)
 app.command("verify")(verify.command)
+app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)

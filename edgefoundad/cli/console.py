@@ -120,10 +120,23 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-def threshold_in_words(summary: dict[str, Any]) -> str:
-    """A detector's threshold with the promise it carries, or that it carries none."""
-    value = f"{summary['threshold']:.4g}"
-    rate = f"{summary['false_alarms']:.2%}".replace(".00%", "%")
+def threshold_in_words(summary: dict[str, Any], *, evidence: str | None = None) -> str:
+    """A detector's threshold with the promise it carries, or that it carries none.
+
+    Args:
+        summary: "threshold", "provisional" and "false_alarms".
+        evidence: what it rests on; parts left out of the fit where None.
+    """
+    value, rate = f"{summary['threshold']:.4g}", percent(summary["false_alarms"])
     if summary["provisional"]:
-        return f"{value}  [yellow]provisional[/yellow]: aims at {rate} false alarms, no guarantee"
-    return f"{value}  at most {rate} false alarms on average, from parts left out of the fit"
+        return (
+            f"{value}  [yellow]provisional[/yellow]: aims at {rate} false alarms, no guarantee"
+            + (f", {evidence}" if evidence else "")
+        )
+    evidence = evidence or "from parts left out of the fit"
+    return f"{value}  at most {rate} false alarms on average, {evidence}"
+
+
+def percent(rate: float) -> str:
+    """A rate to three digits, as "0.5%"."""
+    return f"{100 * rate:.3g}%"

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from edgefoundad.evaluate import Evaluation
     from edgefoundad.geometry import Geometry, Size
     from edgefoundad.golden import Infer
+    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+    from edgefoundad_jetson.calibration_record import Deciding
+
+WHAT = "judging labelled images"
 
 
 def command(
@@ -41,9 +45,11 @@ def command(
     """Measure a detector on labelled images: the exported graph, or the trainer's if there is none.
 
     Pixel figures need a mask for every defective image, and are left out otherwise. With good
-    images alone the false alarms are counted, with defective ones alone the misses.
+    images alone the false alarms are counted, with defective ones alone the misses. Verdicts are at
+    the threshold that `edgefoundad calibrate` set on this machine, else at the bundle's.
     """
     from edgefoundad.bundle import Bundle, refuse_unwritable
+    from edgefoundad.cli.judge import threshold_in_words
     from edgefoundad.report import write_evaluation_report
 
     opened = Bundle.open(bundle)
@@ -53,19 +59,23 @@ def command(
             # Before the work: it can take minutes, and its figures would be lost.
             refuse_unwritable(Path(file))
     with console.Progress(quiet=quiet) as progress:
-        evaluation = evaluate_bundle(opened, dataset, progress)
+        evaluation, chosen = _evaluate(opened, dataset, progress, calibrated=True)
     figures = {
         **evaluation.to_json(),
+        "threshold_source": chosen.source,
         "n_good_named_as_fitted": _named_as_fitted(opened, dataset, evaluation),
     }
     if report:
-        write_evaluation_report(report, opened.manifest, evaluation)
+        own = opened.manifest.model_copy(update={"threshold": chosen.threshold})
+        write_evaluation_report(report, own, evaluation)
     if quiet:
         console.print_json(figures)
         return
     if json_file:
         _write(Path(json_file), json.dumps(figures, indent=2, allow_nan=False) + "\n")
     print_figures(figures)
+    if chosen.record:
+        console.print_line(f"threshold: {threshold_in_words(chosen)}")
     if report:
         console.print_line(f"report: {console.plain(report)}")
 
@@ -83,26 +93,38 @@ def _named_as_fitted(bundle: Bundle, dataset: Path, evaluation: Evaluation) -> i
 
 
 def evaluate_bundle(
-    bundle: Bundle,
-    dataset: Path,
-    progress: console.Progress,
-    *,
-    what: str = "judging labelled images",
+    bundle: Bundle, dataset: Path, progress: console.Progress, *, what: str = WHAT
 ) -> Evaluation:
-    """Evaluate with the graph where there is one, else with the trainer's detector."""
+    """Evaluate with the graph where there is one, else with the trainer's detector.
+
+    At the bundle's own threshold, whatever was calibrated on this machine.
+    """
+    return _evaluate(bundle, dataset, progress, calibrated=False, what=what)[0]
+
+
+def _evaluate(
+    bundle: Bundle, dataset: Path, progress: console.Progress, *, calibrated: bool, what: str = WHAT
+) -> tuple[Evaluation, Deciding]:
+    """Evaluate, at the threshold of this machine or at the bundle's own, and say at which."""
+    from edgefoundad.cli.judge import deciding
     from edgefoundad.dataset import read_test_set
     from edgefoundad.evaluate import evaluate
+    from edgefoundad_jetson.calibration_record import Deciding
 
     samples = read_test_set(dataset)
-    infer, geometry, channels = _judge_of(bundle, frame_of(samples))
-    return evaluate(
+    infer, geometry, channels, backend = _judge_of(bundle, frame_of(samples))
+    chosen = Deciding(bundle.manifest.threshold)
+    if calibrated and backend:
+        chosen = deciding(bundle, backend)
+    evaluation = evaluate(
         infer,
         samples,
-        bundle.manifest.threshold,
+        chosen.threshold,
         geometry,
         channels=channels,
         progress=lambda done, total: progress(what, done, total),
     )
+    return evaluation, chosen
 
 
 def frame_of(samples: Sequence[Sample]) -> Size:
@@ -125,20 +147,23 @@ def geometry_at(bundle: Bundle, frame: Size) -> Geometry:
     return next((own for own in manifest.frames if own.frame == frame), manifest.geometry)
 
 
-def _judge_of(bundle: Bundle, frame: Size) -> tuple[Infer, Geometry, str]:
+def _judge_of(
+    bundle: Bundle, frame: Size
+) -> tuple[Infer, Geometry, str, OnnxRuntimeBackend | None]:
     geometry = geometry_at(bundle, frame)
     if bundle.manifest.graph:
         _refuse_unexported(bundle, frame)
         from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 
+        # The reference, whatever else runs here: figures are for comparing.
         backend = OnnxRuntimeBackend(bundle)
-        return backend.infer, geometry, backend.graph.channels
+        return backend.infer, geometry, backend.graph.channels, backend
     from edgefoundad.cli.extras import require_training
 
     require_training("eval on a bundle without a graph")
     from edgefoundad.training.detector import load_detector
 
-    return load_detector(bundle, geometry=geometry).infer, geometry, "rgb"
+    return load_detector(bundle, geometry=geometry).infer, geometry, "rgb", None
 
 
 def _refuse_unexported(bundle: Bundle, frame: Size) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgefoundad.cli import console, standing
 
 if TYPE_CHECKING:
-    from edgefoundad.manifest import Threshold
     from edgefoundad_jetson.loop import Outcome
 
 
@@ -31,10 +30,13 @@ def command(
     what the PC said is taken. One that does not is refused, with its reason, and so is anything
     slower with --strict: exit code 3.
 
+    The threshold is the one that `edgefoundad calibrate` set on this machine, else the bundle's.
+
     Anomalous frames are listed with their strongest region. Exit code 2 where a frame could not
     be judged; the others are judged all the same.
     """
     from edgefoundad.bundle import Bundle
+    from edgefoundad.cli.judge import threshold_in_words
     from edgefoundad.errors import InputError
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
@@ -48,6 +50,7 @@ def command(
     frames = open_source(source, graph)
     try:
         armed = arm(opened, backend=backend, precision=precision, strict=strict)
+        chosen = armed.deciding
     except BaseException:
         frames.close()
         raise
@@ -69,21 +72,21 @@ def command(
                 _show(outcome)
 
         try:
-            summary = run_loop(frames, armed.backend, armed.threshold, [show])
+            summary = run_loop(frames, armed.backend, chosen.threshold, [show])
         finally:
             frames.close()
             armed.backend.close()
     counts = summary.to_json()
     if as_json:
-        provisional = armed.threshold.provisional
-        summarised = {**counts, "provisional": provisional, **standing.to_json(armed)}
-        lines.write({"summary": summarised})
+        counts["provisional"] = chosen.threshold.provisional
+        counts["threshold_source"] = chosen.source
+        lines.write({"summary": {**counts, **standing.to_json(armed)}})
     elif summary.times:
         rows = [
             ("frames", f"{counts['frames']}, {counts['anomalous']} anomalous"),
             ("not judged", str(counts["errors"])),
             ("per frame", f"{counts['ms_median']} ms median, {counts['ms_p99']} ms p99"),
-            ("threshold", console.threshold_in_words(_threshold(armed.threshold))),
+            ("threshold", threshold_in_words(chosen)),
             ("runs on", standing.in_words(armed)),
         ]
         console.print_table(console.facts(rows))
@@ -96,14 +99,6 @@ def command(
             f"{summary.errors} of {summary.frames} frames could not be judged; the last: "
             f"{last_fault[-1]}"
         )
-
-
-def _threshold(threshold: Threshold) -> dict[str, Any]:
-    return {
-        "threshold": threshold.score,
-        "provisional": threshold.provisional,
-        "false_alarms": threshold.calibration.false_alarms,
-    }
 
 
 def _show(outcome: Outcome) -> None:

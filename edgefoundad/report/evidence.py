@@ -39,9 +39,17 @@ def _evidence(threshold: Threshold) -> tuple[str, str]:
             f"{asked} false alarms on average{stays}. This holds while parts, light and "
             "camera stay as they were; it says nothing about how many defects are found.",
         )
+    headline = "The threshold is provisional: no guarantee holds."
+    if calibration.rule == "conformal":
+        return (
+            headline,
+            f"It was calibrated on {calibration.n} frames of which neighbours score alike: several "
+            "frames of each part, or a line that drifts. Take one frame of each part, over as long "
+            "a time as the line varies in, and calibrate again.",
+        )
     needed = needed_for(calibration.false_alarms)
     return (
-        "The threshold is provisional: no guarantee holds.",
+        headline,
         f"{_provisional_rule(calibration)} To guarantee a false-alarm rate of {asked}, {needed} "
         "good parts are needed that take no part in the fit: collect more and fit again.",
     )

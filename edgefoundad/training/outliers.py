@@ -5,25 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
+from edgefoundad.outliers import FEWEST, find_outliers
 from edgefoundad.training.calibration import judge
 from edgefoundad.training.features import Features
 from edgefoundad.training.fitter import ClosedForm
 from edgefoundad.training.material import Normal, head_for
 from edgefoundad.training.recipe import Recipe
 
-FEWEST = 4
-"""With fewer normals than this none can be told from the others."""
-
-BEYOND = 5.0
-"""Robust standard deviations above the median of the logarithmic scores."""
-
 TOP = 0.01
 """Share of the patches that a normal's score here averages over: what is wrong is rarely small."""
-
-LEAST_RATIO = 1.4
-"""An outlier also scores this many times the median: identical parts have next to no spread."""
 
 
 def unlike_others(normals: Sequence[Normal], features: Features, *, seed: int) -> list[int]:
@@ -48,19 +38,3 @@ def unlike_others(normals: Sequence[Normal], features: Features, *, seed: int) -
                 scores[i] = judge(head, bare[i].embeddings(features)).score
         found += [own[i] for i in find_outliers(scores)]
     return sorted(found)
-
-
-def find_outliers(scores: Sequence[float]) -> list[int]:
-    """Indices of normals whose score, judged by the others, stands apart.
-
-    Args:
-        scores: image scores, each by a detector that the normal took no part in.
-    """
-    if len(scores) < FEWEST:
-        return []
-    logs = np.log(np.maximum(scores, 1e-12))
-    middle = float(np.median(logs))
-    # 1.4826: the median absolute deviation of a normal distribution of unit variance, inverted.
-    spread = 1.4826 * float(np.median(np.abs(logs - middle)))
-    limit = middle + max(BEYOND * spread, float(np.log(LEAST_RATIO)))
-    return [i for i, value in enumerate(logs) if value > limit]

@@ -16,9 +16,14 @@ from edgefoundad import state
 from edgefoundad.bundle import GOLDEN, Bundle
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison, GoldenFrames, Infer, gate
-from edgefoundad.manifest import Precision, Threshold
+from edgefoundad.manifest import Precision
 from edgefoundad_jetson.backends.backend import Backend
 from edgefoundad_jetson.backends.ends import Ends, find_graph, first_line
+from edgefoundad_jetson.calibration_record import (
+    Deciding,
+    deciding_threshold,
+    is_calibrated,
+)
 from edgefoundad_jetson.ladder import BackendName, Rung, Step, ladder
 
 TIMINGS = "timings.json"
@@ -68,7 +73,6 @@ class Armed:
     """A backend that may judge parts.
 
     Attributes:
-        threshold: for the scores of this backend and precision.
         rung: where on the ladder it stands.
         comparison: how it passed.
         timing_ms: median of a frame, milliseconds.
@@ -77,13 +81,22 @@ class Armed:
         others: what would have held as well, with its time.
     """
 
+    bundle: Bundle
     backend: Backend
-    threshold: Threshold
     rung: Rung
     comparison: Comparison
     timing_ms: float
     refused: list[Refusal]
     others: list[tuple[Rung, float]]
+
+    @property
+    def deciding(self) -> Deciding:
+        """The threshold for its scores: calibrated on this machine, else the bundle's.
+
+        Raises:
+            InputError: there is a calibration that cannot be used.
+        """
+        return deciding_threshold(self.bundle, self.rung.backend, self.rung.precision)
 
     @property
     def why(self) -> str:
@@ -93,6 +106,8 @@ class Armed:
         times = ", ".join(f"{rung} {ms:.1f} ms" for rung, ms in self.others)
         if self.timing_ms <= min(ms for _, ms in self.others):
             return f"the fastest that passes its golden frames ({times})"
+        if is_calibrated(self.bundle, self.rung.backend, self.rung.precision):
+            return f"calibrated on this machine ({times})"
         return f"as at the last start: no other is {FASTER - 1:.0%} faster ({times})"
 
 
@@ -103,9 +118,10 @@ class _Passed:
     comparison: Comparison
     ms: float
 
-    def standing(self, last: Any) -> float:
+    def standing(self, bundle: Bundle, last: Any) -> tuple[bool, float]:
         """What rungs are ranked by; `last` is the one that was armed last, as text."""
-        return self.ms if str(self.rung) == last else FASTER * self.ms
+        calibrated = is_calibrated(bundle, self.rung.backend, self.rung.precision)
+        return not calibrated, self.ms if str(self.rung) == last else FASTER * self.ms
 
 
 Say = Callable[[str], None]
@@ -122,8 +138,9 @@ def arm(
     """Load the best rung of the ladder that holds on the golden frames.
 
     Every rung is loaded, held against what onnxruntime got from the same graph on the PC, and
-    timed. The first step of the ladder with a rung that passes is where it ends; of several there,
-    the fastest is taken, or the one of the last start where none is clearly faster.
+    timed. The first step of the ladder with a rung that passes is where it ends. Of several there
+    one that was calibrated on this machine is taken, else the fastest, or the one of the last start
+    where none is clearly faster.
 
     Args:
         bundle: an exported one.
@@ -147,8 +164,8 @@ def arm(
         if best and not (strict and refused):
             _keep_timings(bundle, best.rung, [(best.rung, best.ms), *others])
             return Armed(
+                bundle=bundle,
                 backend=best.backend,
-                threshold=threshold_of(bundle, best.rung),
                 rung=best.rung,
                 comparison=best.comparison,
                 timing_ms=best.ms,
@@ -161,11 +178,6 @@ def arm(
             break
     reasons = "; ".join(f"{one.rung}: {one.reason}" for one in refused)
     raise NotArmedError(f"{bundle.path} is not to be trusted on this machine: {reasons}", refused)
-
-
-def threshold_of(bundle: Bundle, rung: Rung) -> Threshold:
-    """What decides over the scores of one rung."""
-    return bundle.manifest.threshold_for(rung.precision)
 
 
 def _fastest(
@@ -186,7 +198,7 @@ def _fastest(
             if best is None:
                 best = tried
                 break
-            best, loser = sorted((best, tried), key=lambda one: one.standing(last))
+            best, loser = sorted((best, tried), key=lambda one: one.standing(bundle, last))
             loser.backend.close()
             others.append((loser.rung, loser.ms))
             break

@@ -332,9 +332,9 @@ def test_each_precision_has_its_own_threshold(two_precisions: Bundle) -> None:
         precision: arm(two_precisions, backend="onnxruntime", precision=precision)
         for precision in ("fp32", "int8")
     }
-    assert armed["fp32"].threshold == own
-    assert armed["int8"].threshold.score == pytest.approx(2 * own.score)
-    assert armed["int8"].threshold.map == pytest.approx(3 * own.map)
+    assert armed["fp32"].deciding.threshold == own
+    assert armed["int8"].deciding.threshold.score == pytest.approx(2 * own.score)
+    assert armed["int8"].deciding.threshold.map == pytest.approx(3 * own.map)
     assert armed["int8"].rung.precision == "int8"
 
 
@@ -345,7 +345,7 @@ def test_a_precision_that_is_refused_falls_back_to_fp32(
     armed = arm(two_precisions, precision="int8")
     assert {one.rung.precision for one in armed.refused} == {"int8"}
     assert armed.rung.precision == "fp32"
-    assert armed.threshold == two_precisions.manifest.threshold
+    assert armed.deciding.threshold == two_precisions.manifest.threshold
 
 
 def test_the_last_way_out_is_the_safe_graph(bundle: Path, lying: Callable[..., list[Liar]]) -> None:

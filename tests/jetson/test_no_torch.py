@@ -62,7 +62,7 @@ def test_the_guard_guards(device: dict[str, str]) -> None:
         assert f"No module named '{package}'" in done.stderr
 
 
-def test_a_bundle_is_verified_run_and_evaluated(
+def test_a_bundle_is_verified_run_evaluated_and_calibrated(
     device: dict[str, str], exported: Path, parts: Path
 ) -> None:
     verified = call(device, "verify", exported, "--json")
@@ -74,6 +74,8 @@ def test_a_bundle_is_verified_run_and_evaluated(
     measured = call(device, "eval", exported, parts, "--json", "-")
     assert measured.returncode == 0, measured.stderr
     assert json.loads(measured.stdout)["n_good"] == 6
+    calibrated = call(device, "calibrate", exported, parts / "test/good", "--false-alarms", "20%")
+    assert calibrated.returncode == 0, calibrated.stderr
 
 
 def test_an_engine_is_built(device: dict[str, str], exported: Path, tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-
-from edgefoundad.training.outliers import FEWEST, LEAST_RATIO, find_outliers
+from edgefoundad.outliers import FEWEST, LEAST_RATIO, find_outliers
 
 USUAL = [0.101, 0.094, 0.108, 0.099, 0.103, 0.097]
 
