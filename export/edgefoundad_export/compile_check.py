@@ -60,6 +60,7 @@ def compile_check(path: Path, *, precision: Precision) -> Compiled:
         plan_bytes, reason = _build(trt, log, path)
         seconds = time.perf_counter() - began
     if reason:
+        reason = re.sub(r"(\S+): \1: ", r"\1: ", reason)  # A name that two layers each put before.
         raise GateError(
             f"TensorRT-RTX {trt.__version__} cannot build {path.name} ({precision}): {reason}"
         )
@@ -82,10 +83,11 @@ def _build(trt: Any, log: Any, path: Path) -> tuple[int, str]:
 
 
 def _parser_reason(error: Any) -> str:
-    where = f"{error.node_operator()} {error.node_name()}".strip()
     said = _first(error.desc())
     # Its checks of operators that it lacks say no more than "false".
-    return f"{where}: {said if said not in ('', 'false') else 'the operator is not supported'}"
+    said = said if said not in ("", "false") else "the operator is not supported"
+    where = f"{error.node_operator()} {error.node_name()}".strip()
+    return f"{where}: {said}" if where else said
 
 
 def _last(log: Any) -> str:
@@ -94,7 +96,7 @@ def _last(log: Any) -> str:
 
 
 def _first(said: str) -> str:
-    """The part of a message that a person can use: no source lines, no remarks on the driver."""
+    """The part of a message that a person can use: no source code, no remark on the driver."""
     lines = [
         line
         for line in said.splitlines()
@@ -103,7 +105,13 @@ def _first(said: str) -> str:
     if not lines:
         return ""
     told = re.sub(r"\s+In \w+ at /\S+", "", lines[0])
-    return re.sub(r"^.*?Error Code \d+: [\w ]+ \((.*?)\.?\)?$", r"\1", told)
+    for shell in (
+        r"^.*?Error Code \d+: [\w ]+ \((.*?)\.?\)?$",  # The object and the call that noticed.
+        r'^.*&& "(.*?)"$',  # A condition that did not hold, and what that means.
+        r"^Assertion failed: .*?: (?=[A-Z])(.*)$",
+    ):
+        told = re.sub(shell, r"\1", told)
+    return told
 
 
 @functools.cache

@@ -20,13 +20,16 @@ pytest.importorskip("tensorrt_rtx")
 from onnx.helper import make_node as node  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from edgefoundad.bundle import GRAPH  # noqa: E402
+from edgefoundad.bundle import GRAPH, Bundle  # noqa: E402
 from edgefoundad.demo.kinds import write_kind  # noqa: E402
 from edgefoundad.errors import GateError, InputError  # noqa: E402
 from edgefoundad.training import catalogue  # noqa: E402
+from edgefoundad.training.detector import load_detector  # noqa: E402
 from edgefoundad.training.fit import FitSettings, fit  # noqa: E402
+from edgefoundad.training.foundad import FoundadProjector  # noqa: E402
 from edgefoundad_export.compile_check import compile_check  # noqa: E402
 from edgefoundad_export.export import export  # noqa: E402
+from edgefoundad_export.graph import write_graph  # noqa: E402
 from edgefoundad_export.lint import lint  # noqa: E402
 
 GraphOf = Callable[..., Any]
@@ -40,13 +43,13 @@ FAMILIES = {
     "dinov2-reg-small@1": "blend",
     "dinov3-small@1": "memory",
     "dinov3-small-plus@1": "subspace",
-    "eupe-tiny@1": "foundad",
+    "eupe-tiny@1": "memory",
     "clip-base@1": "memory",
     "siglip-base@1": "subspace",
     "efficientnet-lite0": "memory",
     "resnet18": "subspace",
 }
-"""One encoder of each family, and a projector; every projector is among them.
+"""One encoder of each family, and a projector of closed form; training one takes too long here.
 
 Transformers are cut after their second block: the others have the same operators."""
 
@@ -92,6 +95,19 @@ def test_every_graph_of_each_family_passes_the_lint_and_builds(
             # A plan holds the weights: in half precision half as much, in int8 a quarter.
             assert compiled.plan_bytes > path.stat().st_size / 5
             assert compiled.seconds > 0
+
+
+def test_a_projector_that_is_trained_passes_the_lint_and_builds(
+    exported: Path, tmp_path: Path
+) -> None:
+    """Not trained here: the operators are the same."""
+    detector = load_detector(Bundle.open(exported))
+    dimension = detector.embedder.encoder.dimension
+    detector.head.projector = FoundadProjector(dimension=dimension, width=64, depth=2).eval()
+    path = tmp_path / "m.onnx"
+    write_graph(detector, path)
+    assert [str(finding) for finding in lint(path)] == []
+    assert compile_check(path, precision="fp32").plan_bytes
 
 
 FAULTS: dict[str, tuple[Any, ...]] = {
@@ -159,8 +175,8 @@ def test_lint_and_builder_refuse_the_same_node(
     said = str(refused.value)
     assert "\n" not in said
     # Neither where in its sources the library gave up, nor that there is no driver, is a reason.
-    assert "/_src" not in said
-    assert "driver" not in said
+    for noise in ("/_src", "driver", "Error Code", "Assertion", "&&", "guilty: guilty"):
+        assert noise not in said
 
 
 def test_an_open_shape_is_refused_by_both(graph_of: GraphOf, tmp_path: Path) -> None:

@@ -168,9 +168,7 @@ def test_a_frame_must_be_cast_first(graph_of: GraphOf) -> None:
         node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2], name="permute"),
         node("Cast", ["t"], ["y"], to=T.FLOAT, name="float"),
     ]
-    findings = lint(graph_of(late, FRAME, turned))
-    assert {finding.node for finding in findings} == {"permute"}
-    assert "uint8" in findings[0].fault
+    expect(lint(graph_of(late, FRAME, turned)), "permute", "uint8")
     early = [
         node("Cast", ["x"], ["t"], to=T.FLOAT),
         node("Transpose", ["t"], ["y"], perm=[0, 3, 1, 2]),
@@ -190,8 +188,7 @@ def test_int8_exists_only_between_quantisers(graph_of: GraphOf) -> None:
     down = node("QuantizeLinear", ["x", "s", "z"], ["q"])
     up = node("DequantizeLinear", ["r", "s", "z"], ["y"])
     turn = node("Transpose", ["q"], ["r"], perm=[0, 1, 3, 2], name="turn")
-    found = lint(graph_of([down, turn, up], IMAGE, SAME, q))
-    assert {finding.node for finding in found} == {"turn"}
+    expect(lint(graph_of([down, turn, up], IMAGE, SAME, q)), "turn", "int8")
     cast = node("Cast", ["x"], ["r"], to=T.INT8, name="cast")
     expect(lint(graph_of([cast, up], IMAGE, SAME, q)), "cast", "int8")
 
@@ -200,9 +197,11 @@ def test_int8_exists_only_between_quantisers(graph_of: GraphOf) -> None:
 def test_other_types_are_refused_where_they_arise(graph_of: GraphOf, kind: str) -> None:
     chain = [
         node("Cast", ["x"], ["w"], to=T.DataType.Value(kind), name="cast"),
-        node("Cast", ["w"], ["y"], to=T.FLOAT),
+        node("Reshape", ["w", "s"], ["v"]),
+        node("Cast", ["v"], ["y"], to=T.FLOAT),
     ]
-    expect(lint(graph_of(chain, IMAGE, SAME)), "cast", "'w'")
+    shape = {"s": np.array([1, 3, 8, 8], np.int64)}
+    expect(lint(graph_of(chain, IMAGE, SAME, shape)), "cast", "'w'")
 
 
 def test_a_constant_of_float64_is_refused_where_it_is_used(graph_of: GraphOf) -> None:
@@ -238,7 +237,9 @@ def test_half_and_single_precision_never_meet_without_a_cast(
     graph_of: GraphOf, mixing: Any
 ) -> None:
     inputs, outputs = {"x": ("FLOAT", [8, 8])}, {"y": ("FLOAT", None)}
-    expect(lint(graph_of([mixing], inputs, outputs, WEIGHTS16))[:1], "mix", "float32", "float16")
+    findings = lint(graph_of([mixing], inputs, outputs, WEIGHTS16))
+    expect(findings[:1], "mix", "float32", "float16")
+    assert {finding.node for finding in findings} == {"mix"}
 
 
 def test_with_a_cast_between_they_may(graph_of: GraphOf) -> None:
@@ -282,8 +283,15 @@ def test_a_shape_that_is_computed_from_the_frame_is_refused_once(graph_of: Graph
 
 
 def test_a_shape_that_is_computed_from_shapes_alone_is_fixed(graph_of: GraphOf) -> None:
-    chain = [node("Shape", ["x"], ["s"]), node("Expand", ["one", "s"], ["y"])]
-    assert lint(graph_of(chain, IMAGE, SAME, {"one": np.ones(1, np.float32)})) == []
+    chain = [
+        node("Shape", ["x"], ["s"]),
+        node("Slice", ["s", "two", "four"], ["size"]),
+        node("Concat", ["two", "size"], ["shape"], axis=0),
+        node("Expand", ["one", "shape"], ["e"]),
+        node("Relu", ["e"], ["y"]),
+    ]
+    constants = {"two": np.array([2]), "four": np.array([4]), "one": np.ones(1, np.float32)}
+    assert lint(graph_of(chain, IMAGE, {"y": ("FLOAT", None)}, constants)) == []
 
 
 # --- single operators ---------------------------------------------------------------------------
@@ -313,6 +321,12 @@ def test_a_resize_that_tensorrt_lacks_is_refused(
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_a_plain_resize_is_fine(graph_of: GraphOf, mode: str) -> None:
     assert lint(graph_of([resize(mode=mode)], IMAGE, HALF_SIZE, SIZES)) == []
+
+
+def test_a_resize_in_half_precision_has_scales_in_single(graph_of: GraphOf) -> None:
+    ends = {"x": ("FLOAT16", [1, 3, 8, 8])}, {"y": ("FLOAT16", [1, 3, 4, 4])}
+    half = node("Resize", ["x", "", "s"], ["y"], mode="linear")
+    assert lint(graph_of([half], *ends, {"s": np.array([1, 1, 0.5, 0.5], np.float32)})) == []
 
 
 def test_a_resize_takes_constants_and_the_last_axes(graph_of: GraphOf) -> None:
@@ -419,7 +433,7 @@ def test_symmetric_int8_passes(graph_of: GraphOf) -> None:
         (np.float32(0.1), np.uint8(0), "uint8"),
         (np.float32(-0.1), np.int8(0), "not positive"),
         (np.float32(0.0), np.int8(0), "not positive"),
-        (np.float32("nan"), np.int8(0), "not positive"),
+        (np.float32("inf"), np.int8(0), "not positive"),
         (np.ones(3, np.float32), np.zeros(3, np.int8), "no weight"),
     ],
 )

@@ -45,7 +45,7 @@ class Tensors:
         self.types: dict[str, int] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         inferred = _inferred(model)
-        for value in (*graph.value_info, *inferred, *graph.input, *graph.output):
+        for value in (*graph.value_info, *graph.output, *graph.input, *inferred):
             self._learn(value)
         for name, tensor in self._constants.items():
             self.types[name], self.shapes[name] = tensor.data_type, tuple(tensor.dims)
@@ -110,7 +110,7 @@ def _constant(node: onnx.NodeProto) -> dict[str, onnx.TensorProto]:
 
 
 def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Types and shapes of intermediate tensors, without handing the weights around."""
+    """Types and shapes of what nodes give, without handing the weights around."""
     light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     light.functions.extend(model.functions)
     light.graph.name = model.graph.name or "graph"
@@ -129,4 +129,4 @@ def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
         complete = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except onnx.shape_inference.InferenceError:
         return []  # A graph that contradicts itself: every shape that it does not state is unknown.
-    return [*complete.graph.value_info]
+    return [*complete.graph.value_info, *complete.graph.output]

@@ -29,7 +29,7 @@ def check_types(node: onnx.NodeProto, tensors: Tensors) -> Iterator[Finding]:
     """Every tensor that a node takes or gives must be of a type that exists inside an engine.
 
     A tensor is judged at the node that gives it; an input, a constant and what QuantizeLinear
-    gives are judged where they are taken.
+    gives are judged where they are taken. A type that is passed on is named once, at its source.
     """
     if node.op_type in _QUANTISERS:
         return  # They are where other types begin and end: see `check_quantisation`.
@@ -47,7 +47,7 @@ def check_types(node: onnx.NodeProto, tensors: Tensors) -> Iterator[Finding]:
     for name in filter(None, node.output):
         kind = tensors.types.get(name)
         end = name in tensors.outputs and name not in tensors.consumers
-        if kind is None or kind in _INSIDE:
+        if kind is None or kind in _INSIDE or kind in map(tensors.types.get, node.input):
             continue
         if not (kind == TensorProto.UINT8 and node.op_type == "Cast" and end):
             yield Finding.at(node, f"gives {name!r}, which is {_fault(kind)}")
