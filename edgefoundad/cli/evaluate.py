@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgefoundad.evaluate import Evaluation
     from edgefoundad.geometry import Geometry, Size
     from edgefoundad.golden import Infer
-    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+    from edgefoundad_jetson.backends.backend import Backend
     from edgefoundad_jetson.calibration_record import Deciding
 
 WHAT = "judging labelled images"
@@ -112,7 +112,7 @@ def _evaluate(
     from edgefoundad_jetson.calibration_record import Deciding
 
     samples = read_test_set(dataset)
-    infer, geometry, channels, backend = _judge_of(bundle, frame_of(samples))
+    infer, geometry, channels, backend = _judge_of(bundle, frame_of(samples), calibrated=calibrated)
     chosen = Deciding(bundle.manifest.threshold)
     if calibrated and backend:
         chosen = deciding(bundle, backend)
@@ -148,15 +148,12 @@ def geometry_at(bundle: Bundle, frame: Size) -> Geometry:
 
 
 def _judge_of(
-    bundle: Bundle, frame: Size
-) -> tuple[Infer, Geometry, str, OnnxRuntimeBackend | None]:
+    bundle: Bundle, frame: Size, *, calibrated: bool
+) -> tuple[Infer, Geometry, str, Backend | None]:
     geometry = geometry_at(bundle, frame)
     if bundle.manifest.graph:
         _refuse_unexported(bundle, frame)
-        from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
-
-        # The reference, whatever else runs here: figures are for comparing.
-        backend = OnnxRuntimeBackend(bundle)
+        backend = _backend_of(bundle, calibrated=calibrated)
         return backend.infer, geometry, backend.graph.channels, backend
     from edgefoundad.cli.extras import require_training
 
@@ -164,6 +161,17 @@ def _judge_of(
     from edgefoundad.training.detector import load_detector
 
     return load_detector(bundle, geometry=geometry).infer, geometry, "rgb", None
+
+
+def _backend_of(bundle: Bundle, *, calibrated: bool) -> Backend:
+    """The reference, so that figures compare; where a station was calibrated, what judges there."""
+    from edgefoundad_jetson.arming import arm
+    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+    from edgefoundad_jetson.calibration_record import any_calibrated
+
+    if calibrated and any_calibrated(bundle):
+        return arm(bundle).backend
+    return OnnxRuntimeBackend(bundle)
 
 
 def _refuse_unexported(bundle: Bundle, frame: Size) -> None:

@@ -11,7 +11,7 @@ from edgefoundad.cli import console, standing
 
 if TYPE_CHECKING:
     from edgefoundad.golden import Comparison
-    from edgefoundad_jetson.arming import NotArmedError
+    from edgefoundad_jetson.arming import Armed, NotArmedError
 
 
 def command(
@@ -27,7 +27,13 @@ def command(
     --strict where anything was refused.
     """
     from edgefoundad.bundle import Bundle
-    from edgefoundad.golden import ENGINE_MAP_CORRELATION, ENGINE_SCORE_DRIFT
+    from edgefoundad.errors import GateError
+    from edgefoundad.golden import (
+        ENGINE_MAP_CORRELATION,
+        ENGINE_SCORE_DRIFT,
+        MAP_CORRELATION,
+        SCORE_ERROR,
+    )
     from edgefoundad_jetson.arming import NotArmedError, arm
 
     opened = Bundle.open(bundle)
@@ -37,6 +43,7 @@ def command(
         if as_json:
             console.print_json({"bundle": str(bundle), **_refused(error)})
         raise
+    trained = _against_the_trainer(armed)
     armed.backend.close()
     standing.warn_of_refusals(armed, as_json=as_json)
     comparison = armed.comparison
@@ -46,8 +53,12 @@ def command(
                 "bundle": str(bundle),
                 **standing.to_json(armed),
                 **_compared(comparison),
+                "trainer": trained and _compared(trained),
             }
         )
+    if trained and trained.fault:
+        raise GateError(f"{bundle} differs from what was trained: {trained.fault}")
+    if as_json:
         return
     rows = [
         ("files", f"{len(opened.manifest.files)} with the manifest's hashes"),
@@ -62,8 +73,31 @@ def command(
             f"correlation {comparison.map_correlation:.6f} (at least {ENGINE_MAP_CORRELATION})",
         ),
     ]
+    if trained:
+        rows.append(
+            (
+                "trainer",
+                f"scores within {trained.score_error:.1e} (at most {SCORE_ERROR:.0e}), map "
+                f"correlation {trained.map_correlation:.6f} (at least {MAP_CORRELATION})",
+            )
+        )
     console.print_table(console.facts(rows))
     console.print_line("[green]verified[/green]")
+
+
+def _against_the_trainer(armed: Armed) -> Comparison | None:
+    """How a processor's fp32 compares with the trainer, which it must match closely.
+
+    None elsewhere: what another precision costs was judged at export, and a GPU rounds otherwise.
+    """
+    from edgefoundad.bundle import GOLDEN
+    from edgefoundad.golden import GoldenFrames, compare
+
+    rung = armed.rung
+    if rung.precision != "fp32" or rung.backend == "tensorrt" or rung.device != "cpu":
+        return None
+    golden = GoldenFrames.load(armed.bundle.file(GOLDEN, advice="export it again"))
+    return compare(golden, armed.backend.infer)
 
 
 def _refused(error: NotArmedError) -> dict[str, Any]:

@@ -120,6 +120,11 @@ def is_calibrated(bundle: Bundle, backend: str, precision: Precision) -> bool:
     return _file(bundle, backend, precision).exists()
 
 
+def any_calibrated(bundle: Bundle) -> bool:
+    """Whether there is a calibration for anything that runs this bundle here."""
+    return any((state.folder(bundle) / state.CALIBRATIONS).glob("*.json"))
+
+
 def store(
     bundle: Bundle, backend: str, precision: Precision, calibrated: Calibrated, *, source: str
 ) -> Path:

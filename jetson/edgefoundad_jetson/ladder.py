@@ -96,10 +96,12 @@ def ladder(bundle: Bundle, backend: BackendName | None, precision: Precision | N
     graphs = bundle.manifest.graphs
     wanted: list[Precision] = [precision] if precision else list(graphs)
     fp32: list[Precision] = ["fp32"] if "fp32" in graphs else []
+    # A processor computes fp16 in fp32, and is the slower for the casts.
+    worthwhile: list[Precision] = [one for one in wanted if one != "fp16"] or wanted
     best = [
         _engines(bundle, wanted, asked=backend == "tensorrt"),
         _cuda(wanted),
-        _processor(wanted, asked=backend == "openvino"),
+        _processor(worthwhile, asked=backend == "openvino"),
     ]
     if backend:
         best = [[one for one in step if one[0].backend == backend] for step in best]
