@@ -27,6 +27,9 @@ MOVED = frozenset(
 )  # fmt: skip
 """Operators that only move data: they take the precision of what they move."""
 
+CARRIED = MOVED | {"Add", "Clip", "Max", "Sqrt"}
+"""What lies between a sum of squares and the division by its root."""
+
 STAGES_IN_HALF = ("encoder", "projector")
 """Preprocessing and the score tail stay in fp32: 255 grey levels squared, sums over the frame."""
 
@@ -44,6 +47,8 @@ def half_nodes(
     """
     half: set[str] = set()
     made_in_half: set[str] = set()
+    # Norms on their way to a division: a floor of 1e-12 under them would be nought in half.
+    norms: set[str] = set()
     constants = {one.name for one in model.graph.initializer}
     for node in model.graph.node:
         tensors = (*node.input, *node.output)
@@ -54,6 +59,13 @@ def half_nodes(
         ):
             continue
         data = [name for name in node.input if name not in constants]
+        if node.op_type not in COMPUTED | MOVED and node.op_type != "LayerNormalization":
+            norms.update(node.output)
+            continue
+        if any(name in norms for name in data):
+            if node.op_type in CARRIED:
+                norms.update(node.output)
+            continue
         moved = node.op_type in MOVED and any(name in made_in_half for name in data)
         if node.op_type in COMPUTED or moved:
             half.add(node.name)

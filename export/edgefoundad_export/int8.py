@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -183,7 +184,7 @@ def _widen_bias(
         if name in constants and len(constants[name].dims) == 1:
             values = numpy_helper.to_array(constants[name])[None, None]
             node.input[place] = f"{name}_wide"
-            graph.initializer.append(numpy_helper.from_array(values, node.input[place]))
+            _add(graph, values, f"{name}_wide")
 
 
 def _activation(graph: onnx.GraphProto, layer: Layer, step: float) -> list[onnx.NodeProto]:
@@ -211,11 +212,18 @@ def _weight(graph: onnx.GraphProto, layer: Layer, values: NDArray[np.float32]) -
     name = f"{layer.weight}_int8"
     zeros = np.zeros(len(steps), np.int8)
     for array, suffix in ((integers, ""), (steps, "_steps"), (zeros, "_zeros")):
-        graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))
+        _add(graph, array, f"{name}{suffix}")
     return helper.make_node(
         "DequantizeLinear",
         [name, f"{name}_steps", f"{name}_zeros"],
-        [f"{layer.weight}_dequantised"],
+        # A node's own, as equal constants are one constant of several nodes.
+        [f"{layer.node}_weight"],
         name=f"{layer.node}/Weight",
         axis=layer.axis,
     )
+
+
+def _add(graph: onnx.GraphProto, values: NDArray[Any], name: str) -> None:
+    """Add a constant, unless another reader of the same one has done so."""
+    if not any(one.name == name for one in graph.initializer):
+        graph.initializer.append(numpy_helper.from_array(values, name))
