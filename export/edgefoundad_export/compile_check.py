@@ -6,7 +6,6 @@ It is another product than the TensorRT of a Jetson, with the parser and the typ
 
 from __future__ import annotations
 
-import functools
 import re
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.manifest import Precision
+from edgefoundad.tensorrt_log import log_of
 
 # One builder at a time: the log that they all write into has to be told apart.
 _TURN = threading.Lock()
@@ -54,8 +54,8 @@ def compile_check(path: Path, *, precision: Precision) -> Compiled:
     if not path.is_file():
         raise InputError(f"found no graph at {path}: export first")
     with _TURN:
-        log = _log()
-        log.errors.clear()
+        log = log_of(trt)
+        log.said.clear()
         began = time.perf_counter()
         plan_bytes, reason = _build(trt, log, path)
         seconds = time.perf_counter() - began
@@ -91,8 +91,8 @@ def _parser_reason(error: Any) -> str:
 
 
 def _last(log: Any) -> str:
-    """Why the builder gave up; empty logs happen where another part of the process owns the log."""
-    return _first(log.errors[-1]) if log.errors else "it gave no reason"
+    """Why the builder gave up."""
+    return _first(log.said[-1]) if log.said else "it gave no reason"
 
 
 def _first(said: str) -> str:
@@ -112,23 +112,6 @@ def _first(said: str) -> str:
     ):
         told = re.sub(shell, r"\1", told)
     return told
-
-
-@functools.cache
-def _log() -> Any:
-    """The log of every build. TensorRT registers one per process and keeps it, so it never dies."""
-    import tensorrt_rtx
-
-    class Log(tensorrt_rtx.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= tensorrt_rtx.ILogger.Severity.ERROR:
-                self.errors.append(message)
-
-    return Log()
 
 
 def _tensorrt_rtx() -> Any:

@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from edgefoundad.engine import BuildOptions, Product
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.machine import find_gpu
+from edgefoundad.tensorrt_log import log_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -105,9 +105,9 @@ def compile_graph(
     with _listening(trt) as said, warnings.catch_warnings():
         # TensorRT-RTX deprecates timing caches: it accepts and ignores them.
         warnings.simplefilter("ignore", DeprecationWarning)
-        builder = trt.Builder(_logger(trt))
+        builder = trt.Builder(log_of(trt))
         network = builder.create_network(_flags(trt))
-        parser = trt.OnnxParser(network, _logger(trt))
+        parser = trt.OnnxParser(network, log_of(trt))
         if not parser.parse_from_file(str(graph)):
             raise GateError(f"TensorRT {trt.__version__} refuses {graph}: {_faults(parser, said)}")
         if options.mark_attention and not _mark_attention(trt, network):
@@ -178,7 +178,7 @@ def _faults(parser: Any, said: list[str]) -> str:
 
 def _cause(said: list[str]) -> str:
     # The newest errors are the consequences; the cause comes first.
-    return "; ".join(said[:3]) or "it gives no reason"
+    return "; ".join(" ".join(line.split()) for line in said[:3]) or "it gives no reason"
 
 
 def _watch(trt: Any, progress: Progress) -> Any:
@@ -219,27 +219,10 @@ def _watch(trt: Any, progress: Progress) -> Any:
     return Monitor()
 
 
-@cache
-def _logger(trt: Any) -> Any:
-    """The one logger of this process: TensorRT keeps the first that it is given for good."""
-    grades = trt.ILogger.Severity
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.said: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (grades.ERROR, grades.INTERNAL_ERROR):
-                self.said.append(" ".join(message.split()))
-
-    return Logger()
-
-
 @contextmanager
 def _listening(trt: Any) -> Iterator[list[str]]:
     """What TensorRT complains of within the block; it prints nothing."""
-    said: list[str] = _logger(trt).said
+    said: list[str] = log_of(trt).said
     said.clear()
     try:
         yield said

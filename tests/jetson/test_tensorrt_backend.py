@@ -26,6 +26,7 @@ from edgefoundad.bundle import GOLDEN, GRAPH, Bundle, sha256
 from edgefoundad.engine import BuildOptions, EngineRecord
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import GoldenFrames
+from edgefoundad.tensorrt_log import log_of
 from edgefoundad_jetson.arming import arm, hold
 from edgefoundad_jetson.backends import tensorrt
 from edgefoundad_jetson.backends.cuda import open_cuda
@@ -197,7 +198,7 @@ def simulation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     module = Simulation(cuda)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     monkeypatch.setattr(tensorrt, "open_cuda", lambda: cuda)
-    tensorrt._logger.cache_clear()
+    log_of.cache_clear()
     return module
 
 
@@ -419,7 +420,7 @@ def test_a_frame_that_tensorrt_cannot_run(
     simulation.cuda.records = "not"
     backend = load(built())
     simulation.fails = True
-    with pytest.raises(InputError, match="could not run a frame on Simulated GPU"):
+    with pytest.raises(GateError, match="could not run a frame on Simulated GPU"):
         backend.infer(golden.frames[0])
 
 

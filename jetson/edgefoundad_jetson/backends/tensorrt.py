@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.engine import EngineRecord, Product
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.manifest import GraphRecord, Precision
+from edgefoundad.tensorrt_log import log_of
 from edgefoundad_jetson.backends.cuda import Cuda, open_cuda
 from edgefoundad_jetson.backends.ends import End, Ends, find_graph, first_line
 from edgefoundad_jetson.backends.memory import Memory, share
@@ -80,7 +80,7 @@ class TensorRtBackend:
             raise
 
     def _load(self, trt: Any, record: EngineRecord, plan: Path) -> None:
-        log = _logger(record.product)
+        log = log_of(trt)
         log.said.clear()
         self._context: Any = None
         self._runtime: Any = trt.Runtime(log)
@@ -88,7 +88,9 @@ class TensorRtBackend:
         if self._engine is not None:
             self._context = self._engine.create_execution_context()
         if self._context is None:
-            reason = "; ".join(log.said[:3]) or "it gives no reason"
+            reason = (
+                "; ".join(" ".join(line.split()) for line in log.said[:3]) or "it gives no reason"
+            )
             raise GateError(
                 f"{record.product} {record.version} cannot load {plan}: {reason}: {AGAIN}"
             )
@@ -119,7 +121,8 @@ class TensorRtBackend:
         """Judge one frame: uint8 [H, W, C], contiguous, to map [h, w] and score.
 
         Raises:
-            InputError: the frame is laid out otherwise, or the GPU gave up.
+            InputError: the frame is laid out otherwise.
+            GateError: the GPU gave up.
         """
         self._ends.check_frame(frame)
         if frame.ctypes.data != self._buffer_address:
@@ -131,7 +134,7 @@ class TensorRtBackend:
     def _queue(self) -> None:
         self._frame.upload()
         if not self._context.execute_async_v3(self._cuda.stream):
-            raise InputError(f"TensorRT could not run a frame on {self.device}: start again")
+            raise GateError(f"TensorRT could not run a frame on {self.device}: {AGAIN}")
         self._map.download()
         self._score.download()
 
@@ -197,25 +200,6 @@ def _import(product: Product) -> Any:
             else "pip install 'edgefoundad[rtx]'"
         )
         raise InputError(f"{product} cannot be imported ({first_line(error)}): {advice}") from None
-
-
-@cache
-def _logger(product: Product) -> Any:
-    """The one logger of this process: TensorRT keeps the first that it is given for good."""
-    trt: Any = importlib.import_module(product)
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.said: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                # A stream of them, one for every frame, must not fill a board's memory.
-                del self.said[100:]
-                self.said.append(" ".join(message.split()))
-
-    return Logger()
 
 
 def _ends_of(trt: Any, engine: Any, record: EngineRecord) -> dict[str, End]:
