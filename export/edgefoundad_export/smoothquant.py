@@ -52,6 +52,10 @@ def smooth(
         for layer in layers
         if layer.activation in norms and layer.axis == 1 and readers[layer.weight] == 1
     ]
+    if (
+        not fed
+    ):  # A convolutional encoder has no normalisations. Asked for none, a session gives all.
+        return made
     highest = _channel_peaks(model, [layer.activation for layer in fed], frames)
     for layer in fed:
         weight = numpy_helper.to_array(constants[layer.weight])
