@@ -127,7 +127,7 @@ def block_of(graph_of: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.Mod
         }
         for norm in ("norm1", "norm2"):
             constants |= {f"{norm}_w": 1 + rng.random(8) / 2, f"{norm}_b": rng.random(8) / 10}
-        widths = {name: (8, 8) for name in ("q", "k", "v", "proj")}
+        widths = dict.fromkeys(("q", "k", "v", "proj"), (8, 8))
         for name, (rows, columns) in {**widths, "fc1": (8, 32), "fc2": (32, 8)}.items():
             constants[f"{name}_w"] = rng.standard_normal((rows, columns)) / np.sqrt(rows)
             constants[f"{name}_b"] = rng.standard_normal(columns) / 10
