@@ -34,16 +34,13 @@ STAGES_IN_HALF = ("encoder", "projector")
 """Preprocessing and the score tail stay in fp32: 255 grey levels squared, sums over the frame."""
 
 
-def half_nodes(
-    model: onnx.ModelProto, peaks: Mapping[str, float], *, kept: Collection[str] = ()
-) -> set[str]:
+def half_nodes(model: onnx.ModelProto, peaks: Mapping[str, float]) -> set[str]:
     """Names of the nodes that run in half precision.
 
     Args:
         model: the fp32 graph, in topological order.
         peaks: largest magnitude of every float tensor on real frames; a node whose inputs or
             outputs exceed `LARGEST` stays in fp32.
-        kept: nodes, or beginnings of their names, that stay in fp32 for another reason.
     """
     half: set[str] = set()
     made_in_half: set[str] = set()
@@ -52,10 +49,8 @@ def half_nodes(
     constants = {one.name for one in model.graph.initializer}
     for node in model.graph.node:
         tensors = (*node.input, *node.output)
-        if (
-            stage(node) not in STAGES_IN_HALF
-            or node.name.startswith(tuple(kept))
-            or any(peaks.get(tensor, 0.0) > LARGEST for tensor in tensors)
+        if stage(node) not in STAGES_IN_HALF or any(
+            peaks.get(tensor, 0.0) > LARGEST for tensor in tensors
         ):
             continue
         data = [name for name in node.input if name not in constants]

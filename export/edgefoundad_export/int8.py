@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,8 @@ def to_int8(
     """Write the graph with Q/DQ pairs before the activation and after the weight of each layer.
 
     Weights are stored in int8, one step for each output channel; activations have one for all.
+    What a layer gives is not rounded. Of such convolutions onnxruntime has no int8 kernel on a CPU,
+    and runs them in fp32.
 
     Args:
         model: the fp32 graph.
@@ -147,19 +150,24 @@ def to_int8(
     constants = {one.name: one for one in graph.initializer}
     by_node = {layer.node: layer for layer in layers}
     graph.initializer.append(numpy_helper.from_array(np.zeros((), np.int8), "int8_zero"))
+    ranks = _ranks(model)
     quantised: dict[str, str] = {}
+    pairs: Counter[str] = Counter()
     products: set[str] = set()
     rewritten: list[onnx.NodeProto] = []
     for node in graph.node:
         layer = by_node.get(node.name)
         if layer is not None:
-            if layer.activation not in quantised:
-                rewritten += _activation(graph, layer, scales[layer.activation])
-                quantised[layer.activation] = f"{layer.activation}_dequantised"
-            node.input[0] = quantised[layer.activation]
+            source = layer.activation
+            if source not in quantised or node.op_type == "MatMul":
+                rewritten += _activation(graph, layer, scales[source], earlier=pairs[source])
+                quantised[source] = rewritten[-1].output[0]
+                pairs[source] += 1
+            node.input[0] = quantised[source]
             rewritten.append(_weight(graph, layer, numpy_helper.to_array(constants[layer.weight])))
             node.input[1] = rewritten[-1].output[0]
-            products.add(node.output[0])
+            if ranks.get(node.output[0], 0) > 2:
+                products.add(node.output[0])
         elif node.op_type == "Add" and products & {*node.input}:
             _widen_bias(graph, constants, node)
         rewritten.append(node)
@@ -187,14 +195,29 @@ def _widen_bias(
             _add(graph, values, f"{name}_wide")
 
 
-def _activation(graph: onnx.GraphProto, layer: Layer, step: float) -> list[onnx.NodeProto]:
-    name = layer.activation
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    values = (*inferred.value_info, *inferred.output)
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
+
+
+def _activation(
+    graph: onnx.GraphProto, layer: Layer, step: float, *, earlier: int
+) -> list[onnx.NodeProto]:
+    """The pair that rounds what a layer takes.
+
+    On x86 onnxruntime has int8 kernels only for products whose pair nobody shares, runs the others
+    in fp32 without a word, and merges pairs that are equal. So that of a tensor's second reader has
+    another step, by the last bit.
+    """
+    name = layer.activation + (f"_{earlier}" if earlier else "")
+    last_bits = np.float32(step).view(np.int32) + np.int32(earlier)
     scale, quantised, back = f"{name}_step", f"{name}_int8", f"{name}_dequantised"
-    graph.initializer.append(numpy_helper.from_array(np.float32(step), scale))
+    graph.initializer.append(numpy_helper.from_array(last_bits.view(np.float32), scale))
     ends = [scale, "int8_zero"]
     return [
         helper.make_node(
-            "QuantizeLinear", [name, *ends], [quantised], name=f"{layer.node}/Quantize"
+            "QuantizeLinear", [layer.activation, *ends], [quantised], name=f"{layer.node}/Quantize"
         ),
         helper.make_node(
             "DequantizeLinear", [quantised, *ends], [back], name=f"{layer.node}/Dequantize"

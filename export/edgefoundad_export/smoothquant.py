@@ -52,6 +52,7 @@ def smooth(
         for layer in layers
         if layer.activation in norms and layer.axis == 1 and readers[layer.weight] == 1
     ]
+    # A convolutional encoder has no normalisations. Asked for none, a session gives all.
     if not fed:
         return made
     highest = _channel_peaks(model, [layer.activation for layer in fed], frames)
