@@ -59,7 +59,8 @@ def quantisable(model: onnx.ModelProto) -> list[Layer]:
             continue
         if node.op_type == "MatMul" and len(constants[node.input[1]].dims) != 2:
             continue
-        if stage(made_by[node.input[0]]) == "preprocess":
+        maker = made_by.get(node.input[0])
+        if maker is not None and stage(maker) == "preprocess":
             continue
         axis = 1 if node.op_type == "MatMul" else 0
         found.append(Layer(node.name, node.input[0], node.input[1], axis))

@@ -73,7 +73,8 @@ def test_convolutions_and_a_learned_projector_are_chosen_too(graph_of: BlockOf) 
         [
             make_node("MatMul", ["resize", "x"], ["a"], name="embedder.preprocess/MatMul"),
             make_node("Conv", ["a", "kernel"], ["b"], name="embedder.encoder.stem/Conv"),
-            make_node("MatMul", ["b", "stack"], ["c"], name="embedder.encoder/MatMul_1"),
+            make_node("Conv", ["b", "kernel"], ["b2"], name="embedder.encoder/Conv_1"),
+            make_node("MatMul", ["b2", "stack"], ["c"], name="embedder.encoder/MatMul_1"),
             make_node("MatMul", ["c", "w"], ["d"], name="head.projector.blocks.0.fc/MatMul_2"),
             make_node("MatMul", ["d", "w"], ["e"], name="head.projector/MatMul_3"),
             make_node("MatMul", ["e", "w"], ["y"], name="head.gate/MatMul_4"),
@@ -88,7 +89,8 @@ def test_convolutions_and_a_learned_projector_are_chosen_too(graph_of: BlockOf) 
         },
     )
     layers = quantisable(model)
-    assert [(layer.activation, layer.axis) for layer in layers] == [("a", 0), ("c", 1)]
+    # What reads the pixels is not among them.
+    assert [(layer.activation, layer.axis) for layer in layers] == [("b", 0), ("c", 1)]
 
 
 def test_weights_are_symmetric_and_each_output_channel_has_its_own_step(
