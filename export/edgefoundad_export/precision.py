@@ -137,6 +137,8 @@ class Workshop:
             GateError: too few can be.
         """
         layers = {layer.node: layer for layer in int8.quantisable(self.model)}
+        if not layers:
+            raise GateError("int8 was not written: the encoder has no layer that int8 can run")
         smoothed = smooth(self.model, list(layers.values()), self.probe.calibrating[::4])
         scales = int8.activation_scales(
             smoothed,

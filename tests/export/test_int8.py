@@ -245,7 +245,7 @@ def scales_of(graph_of: BlockOf, frames: list[NDArray[np.uint8]], gain: float = 
     model = graph_of(
         [
             make_node("Cast", ["frame"], ["f"], to=1, name="embedder.preprocess/Cast"),
-            make_node("Mul", ["f", "gain"], ["x"], name="embedder.preprocess/Mul"),
+            make_node("Mul", ["f", "gain"], ["x"], name="embedder.encoder/Mul"),
             make_node("MatMul", ["x", "w"], ["y"], name="embedder.encoder/MatMul"),
         ],
         {"frame": ("UINT8", [1, count])},
