@@ -169,15 +169,22 @@ class Threshold(_Record):
     calibration: Calibration
 
     def scaled(self, score: float, map_scale: float) -> Threshold:
-        """For a graph whose scores are `score` times, and map peaks `map_scale` times, as high."""
+        """For a graph whose scores are `score` times, and map peaks `map_scale` times, as high.
+
+        Provisional, whatever this one promises: that graph has judged none of the parts itself.
+        """
         if score == map_scale == 1:
             return self
         scores = [score * one for one in self.calibration.scores]
-        evidence = {"scores": scores, "scores_sha256": hash_scores(scores)}
+        evidence = {
+            "scores": scores,
+            "scores_sha256": hash_scores(scores),
+            "realised_95": None,
+        }
         return Threshold(
             score=score * self.score,
             map=map_scale * self.map,
-            provisional=self.provisional,
+            provisional=True,
             calibration=self.calibration.model_copy(update=evidence),
         )
 

@@ -46,11 +46,13 @@ def half_nodes(model: onnx.ModelProto, peaks: Mapping[str, float]) -> set[str]:
     made_in_half: set[str] = set()
     # Norms on their way to a division: a floor of 1e-12 under them would be nought in half.
     norms: set[str] = set()
-    constants = {one.name for one in model.graph.initializer}
+    constants = {one.name: one for one in model.graph.initializer}
     for node in model.graph.node:
         tensors = (*node.input, *node.output)
-        if stage(node) not in STAGES_IN_HALF or any(
-            peaks.get(tensor, 0.0) > LARGEST for tensor in tensors
+        if (
+            stage(node) not in STAGES_IN_HALF
+            or any(peaks.get(tensor, 0.0) > LARGEST for tensor in tensors)
+            or (node.op_type != "Clip" and _reads_large(node, constants))
         ):
             continue
         data = [name for name in node.input if name not in constants]
@@ -66,6 +68,13 @@ def half_nodes(model: onnx.ModelProto, peaks: Mapping[str, float]) -> set[str]:
             half.add(node.name)
             made_in_half.update(node.output)
     return half
+
+
+def _reads_large(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+    """Whether a node reads a constant that half precision does not hold."""
+    read = (constants[name] for name in node.input if name in constants)
+    floats = (numpy_helper.to_array(one) for one in read if one.data_type == TensorProto.FLOAT)
+    return any(values.size and float(np.abs(values).max()) > LARGEST for values in floats)
 
 
 def to_half(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:

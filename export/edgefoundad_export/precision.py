@@ -37,6 +37,13 @@ HALF_CORRELATION = 0.9995
 INT8_CORRELATION = 0.995
 """The same of the int8 graph."""
 
+HALF_ERROR = 0.01
+"""Largest relative difference of a score of the fp16 graph from the fp32 one's, on any frame."""
+
+INT8_ERROR = 0.1
+"""The same of the int8 graph, in units of its own scale. What it costs at the threshold is counted
+in verdicts."""
+
 HEADROOM = 0.4
 """Share of what these bounds allow that is not used up: real defects are others."""
 
@@ -45,6 +52,9 @@ MOST_KEPT = 0.5
 
 FLIPPED = 0.01
 """Share of verdicts on good frames that may differ at the precision's own threshold."""
+
+SCALING = 8
+"""Good frames that a precision's scale of scores is taken from."""
 
 JUDGED_SINGLY = 3
 """Damaged frames that a single layer's effect is measured on: it only ranks them."""
@@ -77,6 +87,9 @@ class Workshop:
         reference = open_session(model).infer
         self.normal = results(reference, probe.normal)
         self.damaged = results(reference, probe.damaged)
+        # Good frames that a scale is taken from: not those that are then judged by it.
+        self.scaling = probe.calibrating[:SCALING]
+        self.scaled = results(reference, self.scaling)
 
     def make(self, precision: Precision, progress: Progress) -> Made:
         """The graph in fp16 or int8.
@@ -92,7 +105,8 @@ class Workshop:
         Raises:
             GateError: no part of it can be in half precision.
         """
-        frames = [*self.probe.normal, *self.probe.damaged]
+        others = self.probe.calibrating[::2]
+        frames = [*others, *self.probe.normal, *self.probe.damaged]
         highest = peaks(self.model, frames, _watch(progress, "looking for overflow in fp16"))
         every = half_nodes(self.model, highest)
         modules = sorted({_module(name) for name in every})
@@ -120,10 +134,13 @@ class Workshop:
         kept = dict.fromkeys(found.parts, "the map would differ")
         kept |= self._overflowing(highest)
         in_half = {n for node in self.model.graph.node if node.name in nodes for n in node.output}
-        # Rounded as a GPU would: onnxruntime's own run of this file on a CPU hides that.
+        model = to_half(self.model, nodes)
+        # Rounded as a GPU would, which onnxruntime's own run of the file on a CPU hides; and the
+        # file itself, as a fault in it would be the truth that every device is held against.
         simulated = open_session(simulate_half(self.model, nodes)).infer
+        self._judged(model, open_session(model).infer, "fp16", peak=None, kept={})
         return self._judged(
-            to_half(self.model, nodes),
+            model,
             simulated,
             "fp16",
             peak=max(highest.get(name, 0.0) for name in in_half),
@@ -200,32 +217,42 @@ class Workshop:
         kept: dict[str, str],
     ) -> Made:
         onnx.checker.check_model(model, full_check=True)
+        scaling = results(infer, self.scaling)
+        score_scale = _ratio([s for _, s in scaling], [s for _, s in self.scaled])
+        map_scale = _ratio([m.max() for m, _ in scaling], [m.max() for m, _ in self.scaled])
         normal, damaged = results(infer, self.probe.normal), results(infer, self.probe.damaged)
-        score_scale = _ratio([s for _, s in normal], [s for _, s in self.normal])
-        map_scale = _ratio([m.max() for m, _ in normal], [m.max() for m, _ in self.normal])
-        pairs = list(zip(damaged, self.damaged, strict=True))
-        correlation = min(correlate(got[0], wanted[0]) for got, wanted in pairs)
+        correlation = min(
+            correlate(got, wanted)
+            for (got, _), (wanted, _) in zip(damaged, self.damaged, strict=True)
+        )
         bound = HALF_CORRELATION if precision == "fp16" else INT8_CORRELATION
         if not correlation >= bound:
             raise GateError(
                 f"{precision} was not written: its map correlates with fp32's by {correlation:.6f} "
                 f"on defects, at least {bound}"
             )
-        flipped = np.mean(
-            [
-                (got > score_scale * self.limit) != (wanted > self.limit)
-                for (_, got), (_, wanted) in zip(normal, self.normal, strict=True)
-            ]
-        )
-        if flipped > FLIPPED:
-            raise GateError(
-                f"{precision} was not written: {flipped:.0%} of the verdicts on good frames differ "
-                f"from fp32's at its own threshold, at most {FLIPPED:.0%}"
+        pairs = [
+            (got / score_scale, wanted)
+            for (_, got), (_, wanted) in zip(
+                [*normal, *damaged], [*self.normal, *self.damaged], strict=True
             )
-        errors = [abs(got[1] / max(wanted[1], 1e-12) - 1) for got, wanted in pairs]
-        return Made(
-            model, float(max(errors)), float(correlation), score_scale, map_scale, peak, kept
-        )
+        ]
+        # A map that shrinks with its defects correlates as well as ever: their scores tell.
+        error = float(np.max([abs(got / max(wanted, 1e-12) - 1) for got, wanted in pairs]))
+        most = HALF_ERROR if precision == "fp16" else INT8_ERROR
+        if not error <= most:
+            raise GateError(
+                f"{precision} was not written: a score differs from fp32's by {error:.1%} in its "
+                f"own scale, at most {most:.0%}"
+            )
+        good = pairs[: len(normal)]
+        flipped = sum((got > self.limit) != (wanted > self.limit) for got, wanted in good)
+        if flipped > FLIPPED * len(good):
+            raise GateError(
+                f"{precision} was not written: {flipped} of {len(good)} verdicts on good frames "
+                f"differ from fp32's at its own threshold, at most {FLIPPED:.0%}"
+            )
+        return Made(model, error, float(correlation), score_scale, map_scale, peak, kept)
 
 
 def _watch(progress: Progress, what: str) -> Watch:
