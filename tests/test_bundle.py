@@ -249,6 +249,7 @@ print(last)
 """
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_killed_writer_leaves_the_old_bundle_or_the_new(
     manifest: Manifest, tmp_path: Path

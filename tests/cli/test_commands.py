@@ -31,6 +31,7 @@ def test_nothing_heavy_is_imported_before_a_command_needs_it(words: list[str]) -
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("words", [["-c", "import edgefoundad"], ["-m", "edgefoundad", "--help"]])
 def test_the_answer_comes_at_once(words: list[str]) -> None:
     seconds = []

@@ -266,6 +266,7 @@ print(last)
 """
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_killed_store_leaves_the_old_calibration_or_the_new(bare: Bundle) -> None:
     done = subprocess.run(
