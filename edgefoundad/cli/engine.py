@@ -32,7 +32,7 @@ def build(path: Path, *, precision: str | None, strict: bool, as_json: bool) -> 
     """
     from edgefoundad.bundle import GOLDEN, Bundle
     from edgefoundad.golden import GoldenFrames
-    from edgefoundad_export.ladder import prove_engines
+    from edgefoundad_export.build_ladder import prove_engines
 
     bundle = Bundle.open(path)
     wanted = _precisions(bundle, precision)

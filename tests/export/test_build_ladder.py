@@ -15,7 +15,7 @@ from edgefoundad.bundle import GOLDEN, Bundle
 from edgefoundad.engine import BuildOptions, EngineRecord, folder, plan_path, plans
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison, GoldenFrames, gate
-from edgefoundad_export.ladder import LOWEST_LEVEL, build_ladder, prove_engines
+from edgefoundad_export.build_ladder import LOWEST_LEVEL, build_ladder, prove_engines
 
 pytestmark = pytest.mark.usefixtures("own_state")
 
