@@ -31,12 +31,13 @@ def build_ladder(bundle: Bundle, precision: Precision) -> list[Rung]:
 
 def _rungs(bundle: Bundle, precision: Precision) -> Iterator[Rung]:
     yield precision, BuildOptions()
-    graph = bundle.manifest.graphs.get(precision)
-    attention = graph is not None and graph.safe is not None
-    if attention:
+    # Every precision has the attention of the reference, which alone is exported without it too.
+    reference = bundle.manifest.graph
+    if reference is not None and reference.safe is not None:
         yield precision, BuildOptions(mark_attention=True)
     yield precision, BuildOptions(optimization_level=LOWEST_LEVEL)
-    if attention:
+    graph = bundle.manifest.graphs.get(precision)
+    if graph is not None and graph.safe is not None:
         yield precision, BuildOptions(safe_graph=True)
 
 
