@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from edgefoundad.bundle import GOLDEN, Bundle
 from edgefoundad.engine import BuildOptions, EngineRecord, folder, plan_path, plans
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison, GoldenFrames, gate
+from edgefoundad.manifest import Precision
+from edgefoundad_export import build_ladder as climbing
 from edgefoundad_export.build_ladder import LOWEST_LEVEL, build_ladder, prove_engines
+from edgefoundad_export.engine import build_engine
 
 pytestmark = pytest.mark.usefixtures("own_state")
 
@@ -157,18 +161,44 @@ def test_a_refused_engine_leaves_the_one_that_was_proved_before(laddered: Bundle
     assert kept(laddered) == {("fp32", SAFE), ("fp32", LOWER)}
 
 
-def test_an_engine_that_cannot_be_loaded_is_refused_and_the_next_tried(laddered: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (GateError("the engine cannot be loaded"), ": the engine cannot be loaded"),
+        (RuntimeError("CUDA ran\nout of memory"), ": RuntimeError: CUDA ran out of memory"),
+    ],
+)
+def test_an_engine_whose_proof_ends_in_an_error_is_removed_and_the_next_tried(
+    laddered: Bundle, error: Exception, said: str
+) -> None:
     line = Line(laddered, lambda record: True)
 
     def prove(record: EngineRecord) -> Comparison:
         if record.options == PLAIN:
-            raise GateError("the engine cannot be loaded")
+            raise error
         return line.prove(record)
 
     record = prove_engines(laddered, precisions=["fp16"], prove=prove, say=line.said.append)
     assert record is not None
     assert record.options == LOWER
-    assert any("cannot be loaded" in said for said in line.said)
+    assert kept(laddered) == {("fp16", LOWER)}
+    assert f"refused: fp16 engine (as exported){said}" in line.said
+
+
+def test_a_build_that_ends_in_an_error_is_refused_and_the_next_tried(
+    laddered: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(bundle: Bundle, precision: Precision, **more: Any) -> EngineRecord:
+        if more["options"] == PLAIN:
+            raise RuntimeError("the builder broke")
+        return build_engine(bundle, precision, **more)
+
+    monkeypatch.setattr(climbing, "build_engine", build)
+    line = Line(laddered, lambda record: True)
+    record = line.run("fp16")
+    assert record is not None
+    assert record.options == LOWER
+    assert "refused: fp16 engine (as exported): RuntimeError: the builder broke" in line.said
 
 
 def test_what_would_fail_on_every_rung_ends_the_climb(laddered: Bundle) -> None:
@@ -181,3 +211,8 @@ def test_what_would_fail_on_every_rung_ends_the_climb(laddered: Bundle) -> None:
     with pytest.raises(InputError, match="no CUDA bindings"):
         prove_engines(laddered, precisions=["fp16"], prove=prove)
     assert len(tried) == 1
+    assert not kept(laddered)
+    good = Line(laddered, lambda record: True).run("fp16")
+    with pytest.raises(InputError, match="no CUDA bindings"):
+        prove_engines(laddered, precisions=["fp16"], prove=prove)
+    assert plans(laddered) == [good]
