@@ -25,9 +25,9 @@ def command(
         typer.Option(metavar="WxH", help="The camera's frame; default: the first normals'."),
     ] = None,
     channels: Annotated[
-        Literal["gray", "bgr", "rgb", "bgrx", "rgba"],
-        typer.Option(help="The camera's channel order."),
-    ] = "bgr",
+        Literal["gray", "bgr", "rgb", "bgrx", "rgba"] | None,
+        typer.Option(help="The camera's channel order; default: bgr.", show_default=False),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +46,10 @@ def command(
         typer.Option("--check", help="Compile each graph ahead of time, with no GPU (rtx extra)."),
     ] = False,
     triton: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a Triton model repository too.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write a Triton model repository too; with --trt, of the engine."
+        ),
     ] = None,
     openvino: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write an OpenVINO IR too.")
@@ -67,18 +70,19 @@ def command(
 
     The fp32 graph is written only if onnxruntime says the same as the trainer on the golden frames,
     another precision only if its maps and verdicts follow the fp32 graph's. Exit code 3 where one
-    does not. With --trt, on the device: graphs become engines for its GPU, kept only if they say
-    the same. With --target, --check, --triton or --openvino, graphs that are there are used.
+    does not, unless only --target prefers it. With --trt, on the device: graphs become engines for
+    its GPU, kept only if they say the same. With --target, --check, --triton or --openvino, graphs
+    that are there are used.
     """
     if trt:
         from edgefoundad.cli import engine
 
-        if frame or force or channels != "bgr" or target or check or triton or openvino:
+        if frame or force or channels or target or check or openvino:
             raise typer.BadParameter(
-                "--frame, --channels, --force, --target, --check, --triton and --openvino belong "
-                "to the PC, not --trt"
+                "--frame, --channels, --force, --target, --check and --openvino belong to the PC, "
+                "not --trt"
             )
-        engine.build(bundle, precision=precision, strict=strict, as_json=as_json)
+        engine.build(bundle, precision=precision, strict=strict, triton=triton, as_json=as_json)
         return
     if strict:
         raise typer.BadParameter("--strict belongs to --trt")
