@@ -22,7 +22,8 @@ _UsageError: Any = typer.BadParameter.__base__
 app = typer.Typer(
     name="edgefoundad",
     help="Few-shot defect detection: fit on a few good parts, export one graph, run it.",
-    epilog="Exit codes: 0 done, 2 bad input, 3 a graph that differs from the trainer.",
+    epilog="Exit codes: 0 done, 2 bad input, 3 a graph, an engine or a precision that differs too "
+    "much, or that TensorRT does not take.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

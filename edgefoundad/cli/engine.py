@@ -17,23 +17,29 @@ if TYPE_CHECKING:
     from edgefoundad.manifest import Precision
 
 
-def build(path: Path, *, precision: str | None, strict: bool, as_json: bool) -> None:
+def build(
+    path: Path, *, precision: str | None, strict: bool, triton: Path | None, as_json: bool
+) -> None:
     """Build, prove and keep engines; say which one this machine stands on.
 
     Args:
         path: the bundle.
         precision: as `fp16,int8`; fp16 where the bundle has it, else fp32, where None.
         strict: accept nothing but all of those precisions, as they were exported.
+        triton: a Triton model repository to write the proved engine into; None for none.
         as_json: print the result as JSON.
 
     Raises:
-        InputError: the bundle, TensorRT or the GPU is missing.
-        GateError: `strict`, and an engine was refused.
+        InputError: the bundle, TensorRT or the GPU is missing, or the repository cannot be written.
+        GateError: no engine was proved, or `strict`, and an engine was refused.
     """
     from edgefoundad.bundle import GOLDEN, Bundle
+    from edgefoundad.cli import serving
+    from edgefoundad.errors import GateError
     from edgefoundad.golden import GoldenFrames
-    from edgefoundad_export.ladder import prove_engines
+    from edgefoundad_export.build_ladder import prove_engines
 
+    serving.refuse_early(triton=triton, openvino=None)
     bundle = Bundle.open(path)
     wanted = _precisions(bundle, precision)
     golden = GoldenFrames.load(bundle.file(GOLDEN, advice="export it again"))
@@ -57,10 +63,34 @@ def build(path: Path, *, precision: str | None, strict: bool, as_json: bool) -> 
             progress=progress,
             say=say,
         )
-    if as_json:
-        console.print_json(_result(bundle, record, found, told))
-    else:
+    result = _result(bundle, record, found, told)
+    if record is None:
+        if as_json:
+            console.print_json(result)
+        raise GateError(
+            f"no engine of {path} is proved: none said what the PC said. `edgefoundad run` takes "
+            f"{_instead(bundle)}"
+        )
+    if not as_json:
         _show(bundle, record, found, wanted)
+    try:
+        if triton:
+            result |= serving.write_engine(bundle, record, triton, quiet=as_json)
+    finally:
+        # The engine is there, whatever becomes of the repository.
+        if as_json:
+            console.print_json(result)
+
+
+def _instead(bundle: Bundle) -> str:
+    """What is left for `run` where no engine was proved, in the words of its own ladder."""
+    from edgefoundad_jetson.ladder import ladder
+
+    rungs = [rung for step in ladder(bundle, None, None) for rungs in step for rung in rungs]
+    earlier = any(rung.built and rung.built.proved for rung in rungs)
+    others = dict.fromkeys(str(rung) for rung in rungs if rung.built is None)
+    first = ["an engine that was proved earlier"] if earlier else []
+    return f"the first of these that holds: {'; '.join([*first, *others])}"
 
 
 def _precisions(bundle: Bundle, text: str | None) -> list[Precision]:
@@ -106,6 +136,7 @@ def _prover(
     bundle: Bundle, golden: GoldenFrames, found: dict[str, Comparison]
 ) -> Callable[[EngineRecord], Comparison]:
     from edgefoundad.engine import plan_path
+    from edgefoundad.errors import GateError, InputError
     from edgefoundad.golden import gate
 
     def prove(record: EngineRecord) -> Comparison:
@@ -115,6 +146,9 @@ def _prover(
         try:
             limit = bundle.manifest.threshold_for(record.precision).score
             comparison = gate(golden, backend.infer, precision=record.precision, limit=limit)
+        except InputError as error:
+            # What loads and then cannot run: another engine may, so this one is at fault.
+            raise GateError(str(error)) from None
         finally:
             backend.close()
         found[record.key] = comparison
@@ -145,18 +179,12 @@ def _result(
 
 def _show(
     bundle: Bundle,
-    record: EngineRecord | None,
+    record: EngineRecord,
     found: dict[str, Comparison],
     wanted: list[Precision],
 ) -> None:
     from edgefoundad.engine import BuildOptions, plan_path
 
-    if record is None:
-        console.print_line(
-            "[bold red]no engine is armed:[/bold red] none said what the PC said; this machine "
-            "runs the bundle with onnxruntime, slowly"
-        )
-        return
     comparison = found[record.key]
     rows = [
         ("engine", console.plain(plan_path(bundle, record))),

@@ -25,9 +25,9 @@ def command(
         typer.Option(metavar="WxH", help="The camera's frame; default: the first normals'."),
     ] = None,
     channels: Annotated[
-        Literal["gray", "bgr", "rgb", "bgrx", "rgba"],
-        typer.Option(help="The camera's channel order."),
-    ] = "bgr",
+        Literal["gray", "bgr", "rgb", "bgrx", "rgba"] | None,
+        typer.Option(help="The camera's channel order; default: bgr.", show_default=False),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +46,10 @@ def command(
         typer.Option("--check", help="Compile each graph ahead of time, with no GPU (rtx extra)."),
     ] = False,
     triton: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a Triton model repository too.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write a Triton model repository too; with --trt, of the engine."
+        ),
     ] = None,
     openvino: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write an OpenVINO IR too.")
@@ -67,18 +70,19 @@ def command(
 
     The fp32 graph is written only if onnxruntime says the same as the trainer on the golden frames,
     another precision only if its maps and verdicts follow the fp32 graph's. Exit code 3 where one
-    does not. With --trt, on the device: graphs become engines for its GPU, kept only if they say
-    the same. With --target, --check, --triton or --openvino, graphs that are there are used.
+    does not, unless only --target prefers it. With --trt, on the device: graphs become engines for
+    its GPU, kept only if they say the same. With --target, --check, --triton or --openvino, graphs
+    that are there are used.
     """
     if trt:
         from edgefoundad.cli import engine
 
-        if frame or force or channels != "bgr" or target or check or triton or openvino:
+        if frame or force or channels or target or check or openvino:
             raise typer.BadParameter(
-                "--frame, --channels, --force, --target, --check, --triton and --openvino belong "
-                "to the PC, not --trt"
+                "--frame, --channels, --force, --target, --check and --openvino belong to the PC, "
+                "not --trt"
             )
-        engine.build(bundle, precision=precision, strict=strict, as_json=as_json)
+        engine.build(bundle, precision=precision, strict=strict, triton=triton, as_json=as_json)
         return
     if strict:
         raise typer.BadParameter("--strict belongs to --trt")
@@ -90,30 +94,67 @@ def command(
     wanted = options.precisions(precision or outlook.preferred(found))
     serving.refuse_early(triton=triton, openvino=openvino)
     uses = bool(target or check or triton or openvino)
-    refused = {}
+    refused: dict[Precision, str] = {}
     if force or not uses or not Bundle.open(bundle).manifest.graphs:
         exported = _export(
-            bundle, frame, channels=channels, precisions=wanted, force=force, quiet=as_json
+            bundle, frame, channels=channels or "bgr", precisions=wanted, force=force, quiet=as_json
         )
         opened, refused, warnings = exported.bundle, exported.refused, list(exported.warnings)
     else:
         opened, warnings = Bundle.open(bundle), []
+        _refuse_others(opened, frame, channels=channels, named=wanted if precision else [])
+    if target and not precision:
+        # What a device prefers is wanted where it holds: nobody named it.
+        warnings += refused.values()
+        refused = {}
     record = _record(opened, refused, warnings)
     if not as_json:
         _show(opened, warnings)
-    if check:
-        record["check"] = outlook.check(opened, quiet=as_json)
     if found:
         record["target"] = outlook.show(found, opened, quiet=as_json)
+    if refused:
+        # Before anything that could fail for want of the graph that was refused.
+        if as_json:
+            console.print_json(record)
+        raise GateError("; ".join(refused.values()))
+    if check:
+        record["check"] = outlook.check(opened, quiet=as_json)
     first = wanted[0] if precision else "fp32"
     record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
     if as_json:
         console.print_json(record)
-    if refused:
-        raise GateError("; ".join(refused.values()))
     if not as_json:
         following = console.plain(f"edgefoundad run {shlex.quote(str(bundle))} SOURCE")
         console.print_line(f"next: [bold]{following}[/bold]")
+
+
+def _refuse_others(
+    bundle: Bundle, frame: str | None, *, channels: str | None, named: list[Precision]
+) -> None:
+    """Refuse what would have to be exported again, where the graphs that are there are used.
+
+    Raises:
+        InputError: the graphs are for another frame or other channels, or one that is named is not
+            there.
+    """
+    from edgefoundad.errors import InputError
+    from edgefoundad.geometry import Size
+
+    graphs = bundle.manifest.graphs
+    reference = graphs["fp32"]
+    missing = [one for one in named if one not in graphs]
+    if frame and Size(*options.size(frame)) != reference.frame.frame:
+        found = f"for frames of {reference.frame.frame}, and --frame says {frame}"
+    elif channels and channels != reference.channels:
+        found = f"for {reference.channels}, and --channels says {channels}"
+    elif missing:
+        found = f"in {', '.join(graphs)}, and --precision says {missing[0]}"
+    else:
+        return
+    raise InputError(
+        f"{bundle.path} already has graphs {found}: add --force to replace them, or leave that "
+        "option out to use them"
+    )
 
 
 def _export(
@@ -185,4 +226,4 @@ def _show(bundle: Bundle, warnings: list[str]) -> None:
         rows.append((name, line))
     console.print_table(console.facts(rows))
     for warning in warnings:
-        console.print_line(f"[yellow]warning:[/yellow] {warning}")
+        console.print_line(f"[yellow]warning:[/yellow] {console.plain(warning)}")

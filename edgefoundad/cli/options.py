@@ -57,7 +57,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def precisions(text: str) -> list[Precision]:
-    """Precisions, as `fp32,fp16`.
+    """Precisions, as `fp32,fp16`, each once and in the order in which they are named.
 
     Raises:
         InputError: one of them is unknown.
@@ -69,7 +69,7 @@ def precisions(text: str) -> list[Precision]:
     unknown = [word for word in wanted if word not in known]
     if unknown:
         raise InputError(f"found precision {unknown[0]!r}; expected a list of {', '.join(known)}")
-    return [one for one in known if one in wanted]
+    return sorted((one for one in known if one in wanted), key=wanted.index)
 
 
 def tiles(text: str) -> tuple[int, int]:

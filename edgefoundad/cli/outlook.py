@@ -8,6 +8,7 @@ from edgefoundad.cli import console
 
 if TYPE_CHECKING:
     from edgefoundad.bundle import Bundle
+    from edgefoundad.manifest import Precision
     from edgefoundad_export.targets import Target
 
 
@@ -41,7 +42,7 @@ def show(target: Target, bundle: Bundle, *, quiet: bool) -> dict[str, Any]:
 
 
 def check(bundle: Bundle, *, quiet: bool) -> dict[str, Any]:
-    """Compile every graph ahead of time.
+    """Compile every graph ahead of time, the one that is a fallback too.
 
     Raises:
         InputError: the extra `rtx` is missing.
@@ -50,9 +51,14 @@ def check(bundle: Bundle, *, quiet: bool) -> dict[str, Any]:
     from edgefoundad_export.compile_check import compile_check
 
     found: dict[str, Any] = {}
+    files: dict[str, tuple[Precision, str]] = {}
     for precision, graph in bundle.manifest.graphs.items():
-        done = compile_check(bundle.path / graph.file, precision=precision)
-        found[precision] = {
+        files[precision] = precision, graph.file
+        if graph.safe is not None:
+            files[f"{precision} safe"] = precision, graph.safe
+    for name, (precision, file) in files.items():
+        done = compile_check(bundle.path / file, precision=precision)
+        found[name] = {
             "seconds": round(done.seconds, 1),
             "bytes": done.plan_bytes,
             "version": done.version,

@@ -9,6 +9,7 @@ from edgefoundad.cli import console
 
 if TYPE_CHECKING:
     from edgefoundad.bundle import Bundle
+    from edgefoundad.engine import EngineRecord
     from edgefoundad.manifest import Precision
 
 
@@ -58,6 +59,27 @@ def write(
     if openvino:
         written["openvino"] = str(write_ir(bundle, precision, openvino))
     if not quiet:
-        rows = [(name, f"{console.plain(path)}  ({precision})") for name, path in written.items()]
-        console.print_table(console.facts(rows))
+        _show(written, precision)
     return written
+
+
+def write_engine(
+    bundle: Bundle, record: EngineRecord, triton: Path, *, quiet: bool
+) -> dict[str, str]:
+    """Write a proved engine into a Triton model repository and say where.
+
+    Raises:
+        InputError: the folder cannot be written to, or Triton does not take such an engine.
+        GateError: the engine is not what was proved.
+    """
+    from edgefoundad_export.triton import write_triton
+
+    written = {"triton": str(write_triton(bundle, record.precision, triton, engine=record))}
+    if not quiet:
+        _show(written, record.precision)
+    return written
+
+
+def _show(written: dict[str, str], precision: Precision) -> None:
+    rows = [(name, f"{console.plain(path)}  ({precision})") for name, path in written.items()]
+    console.print_table(console.facts(rows))

@@ -16,6 +16,7 @@ from typing import Any
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.manifest import Precision
 from edgefoundad.tensorrt_log import log_of
+from edgefoundad_export.tensorrt import network_flags
 
 # One builder at a time: the log that they all write into has to be told apart.
 _TURN = threading.Lock()
@@ -70,9 +71,7 @@ def compile_check(path: Path, *, precision: Precision) -> Compiled:
 def _build(trt: Any, log: Any, path: Path) -> tuple[int, str]:
     """Size of the plan, and why there is none: one of the two."""
     builder = trt.Builder(log)
-    # From TensorRT 11 on every network is strongly typed, and the flag does nothing or is gone.
-    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    network = builder.create_network(0 if typed is None else 1 << int(typed))
+    network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(path)):
         # A name that repeats is one fault which two checks found.

@@ -106,7 +106,7 @@ def compile_graph(
         # TensorRT-RTX deprecates timing caches: it accepts and ignores them.
         warnings.simplefilter("ignore", DeprecationWarning)
         builder = trt.Builder(log_of(trt))
-        network = builder.create_network(_flags(trt))
+        network = builder.create_network(network_flags(trt))
         parser = trt.OnnxParser(network, log_of(trt))
         if not parser.parse_from_file(str(graph)):
             raise GateError(f"TensorRT {trt.__version__} refuses {graph}: {_faults(parser, said)}")
@@ -134,7 +134,8 @@ def compile_graph(
     return Compiled(plan, learned, time.monotonic() - began)
 
 
-def _flags(trt: Any) -> int:
+def network_flags(trt: Any) -> int:
+    """What `create_network` takes, for a strongly typed network of explicit batch."""
     # Each flag exists in some versions only: what is missing has become the one and only way.
     flags = 0
     known = trt.NetworkDefinitionCreationFlag

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from edgefoundad.bundle import Bundle
-from edgefoundad.errors import InputError
+from edgefoundad.engine import EngineRecord, check_plan, plan_path
+from edgefoundad.errors import GateError, InputError
 from edgefoundad.manifest import Precision
 from edgefoundad_export import serving
 from edgefoundad_export.serving import ServingRecord
@@ -56,8 +57,9 @@ yours first, and compare with what the file holds for {precision}.
 """
 
 _PLAN = """\
-`model.plan` is a TensorRT engine: it loads only on the kind of GPU, and with the version of
-TensorRT, that it was built with. The server's container has to bring that version.
+`model.plan` is the {words}, built with TensorRT {version} on
+{gpu} and proved there on the golden frames. It loads only on that kind of GPU
+and with that version, which the server's container has to bring.
 """
 
 _ONNX = """\
@@ -67,7 +69,7 @@ one and else on the CPU; `instance_group` in `config.pbtxt` says so.
 
 
 def write_triton(
-    bundle: Bundle, precision: Precision, directory: Path, *, plan: Path | None = None
+    bundle: Bundle, precision: Precision, directory: Path, *, engine: EngineRecord | None = None
 ) -> Path:
     """Write one graph of a bundle as a model of a Triton model repository.
 
@@ -78,20 +80,19 @@ def write_triton(
         bundle: with that graph in it.
         precision: which graph.
         directory: the model repository.
-        plan: a TensorRT engine of the same graph, to serve in its place.
+        engine: of this bundle and proved on this machine, to serve in the graph's place.
 
     Returns:
         the model's folder.
 
     Raises:
-        InputError: that precision was not exported, the plan is not there, or the model's folder
-            holds something that this did not write.
+        InputError: that precision was not exported, the server's TensorRT does not take such an
+            engine, or the model's folder holds something that this did not write.
+        GateError: the engine was not proved, is of another precision, or its plan is not what was
+            built or was built for another machine.
     """
     graph, file = serving.graph_of(bundle, precision)
-    if plan is not None and not (plan.is_file() and plan.stat().st_size):
-        raise InputError(
-            f"found no engine at {plan}: build it on the target with `edgefoundad export --trt`"
-        )
+    plan = _checked(bundle, precision, engine) if engine else None
     about = serving.record(bundle, precision)
     name = serving.model_name(bundle)
     target = directory / name
@@ -100,9 +101,33 @@ def write_triton(
         shutil.copyfile(plan or file, staging / "1" / ("model.plan" if plan else "model.onnx"))
         config = _config(name, about, plan=plan is not None)
         (staging / "config.pbtxt").write_text(config, encoding="utf-8")
-        engine = _PLAN if plan else _ONNX.format(opset=graph.opset)
-        (staging / "README.md").write_text(_readme(name, about, engine), encoding="utf-8")
+        served = _ONNX.format(opset=graph.opset)
+        if engine:
+            served = _PLAN.format(words=engine.words, **dict(engine))
+        (staging / "README.md").write_text(_readme(name, about, served), encoding="utf-8")
     return target
+
+
+def _checked(bundle: Bundle, precision: Precision, engine: EngineRecord) -> Path:
+    """The plan, after everything that can be checked without loading it."""
+    again = f"`edgefoundad export {bundle.path} --trt`"
+    if engine.precision != precision:
+        raise GateError(f"found an {engine.words} to serve as {precision}: build one with {again}")
+    if engine.proved is None:
+        raise GateError(
+            f"the {engine.words} was not proved on the golden frames: build and prove it with "
+            f"{again}"
+        )
+    if engine.product != "tensorrt" or engine.options.mark_attention:
+        why = "has outputs that are not the graph's"
+        if engine.product != "tensorrt":
+            why = "is TensorRT-RTX's, and Triton has TensorRT"
+        raise InputError(
+            f"the {engine.words} {why}: serve the graph, with `edgefoundad export {bundle.path} "
+            f"--triton` and no --trt"
+        )
+    check_plan(bundle, engine)
+    return plan_path(bundle, engine)
 
 
 def _config(name: str, about: ServingRecord, *, plan: bool) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgefoundad import bundle as contract
+from edgefoundad import cli
 from edgefoundad.bundle import Bundle
+from edgefoundad.cli import engine as command
+from edgefoundad.engine import EngineRecord
+from edgefoundad.errors import GateError
+from edgefoundad.golden import Comparison
 from edgefoundad.machine import find_gpu
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,10 +66,38 @@ def test_golden_frames_without_a_precisions_results_stop_it_before_a_build(
         (["--trt", "--force"], "belong to the PC"),
         (["--trt", "--frame", "640x480"], "belong to the PC"),
         (["--trt", "--target", "orin-nx-jp6"], "belong to the PC"),
-        (["--trt", "--triton", "models"], "belong to the PC"),
+        (["--trt", "--channels", "bgr"], "belong to the PC"),
+        (["--trt", "--openvino", "ir"], "belong to the PC"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
     edgefoundad: Call, bundle: Path, words: list[str], expected: str
 ) -> None:
     assert expected in refusal(edgefoundad("export", bundle, *words))
+
+
+def test_where_no_engine_is_proved_it_ends_in_code_3_and_says_what_runs(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Built by the real TensorRT-RTX; there is no GPU to prove an engine on, so it is refused."""
+    pytest.importorskip("tensorrt_rtx")
+
+    def prove(record: EngineRecord) -> Comparison:
+        raise GateError("it says nothing")
+
+    monkeypatch.setattr(command, "_require_gpu", lambda path: None)
+    monkeypatch.setattr(command, "_prover", lambda *_: prove)
+    words = ["edgefoundad", "export", str(bundle), "--trt", "--json", "--triton"]
+    monkeypatch.setattr(sys, "argv", [*words, str(bundle.parent / "models")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capfd.readouterr()
+    assert ended.value.code == 3
+    record = json.loads(said.out)
+    assert record["engine"] is None
+    assert any("it says nothing" in line for line in record["told"])
+    (line,) = said.err.splitlines()
+    assert "no engine of" in line
+    assert "onnxruntime fp32" in line
+    assert "proved earlier" not in line
+    assert not (bundle.parent / "models").exists()

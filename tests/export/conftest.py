@@ -170,22 +170,21 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def laddered(bundle: Path) -> Bundle:
-    """A bundle with two precisions and their safe graphs, all of which compute the same."""
+    """A bundle with two precisions and, of fp32 as in an export, a safe graph; all the same."""
     opened = Bundle.open(bundle)
     graph = opened.manifest.graph
     assert graph is not None
     golden = GoldenFrames.load(bundle / contract.GOLDEN)
     golden.graphs["fp16"] = golden.graphs["fp32"]
     golden.save(bundle / contract.GOLDEN)
-    graphs: dict[str, GraphRecord] = {}
-    for number, precision in enumerate(("fp32", "fp16")):
-        names = f"model.{precision}.onnx", f"model.{precision}.safe.onnx"
-        for copy, name in enumerate(names):
-            shutil.copy(bundle / graph.file, bundle / name)
-            with (bundle / name).open("ab") as stream:
-                stream.write(NOTE * (1 + 2 * number + copy))
-        graphs[precision] = graph.model_copy(
-            update={"file": names[0], "safe": names[1], "precision": precision}
-        )
+    names = "model.fp32.onnx", "model.fp32.safe.onnx", "model.fp16.onnx"
+    for number, name in enumerate(names):
+        shutil.copy(bundle / graph.file, bundle / name)
+        with (bundle / name).open("ab") as stream:
+            stream.write(NOTE * (1 + number))
+    graphs: dict[str, GraphRecord] = {
+        "fp32": graph.model_copy(update={"file": names[0], "safe": names[1]}),
+        "fp16": graph.model_copy(update={"file": names[2], "precision": "fp16"}),
+    }
     contract.seal(bundle, opened.manifest.model_copy(update={"graphs": graphs}))
     return Bundle.open(bundle)

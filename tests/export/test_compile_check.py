@@ -264,3 +264,15 @@ def test_a_missing_extra_is_an_input_error_that_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(InputError, match=r"edgefoundad\[rtx\]"):
         compile_check(exported / GRAPH, precision="fp32")
+
+
+@pytest.mark.usefixtures("own_state")
+def test_the_command_checks_what_the_device_falls_back_on(laddered: Bundle) -> None:
+    from edgefoundad.cli import outlook
+
+    checked = outlook.check(laddered, quiet=True)
+    assert set(checked) == {"fp32", "fp32 safe", "fp16"}
+    safe = laddered.path / str(laddered.manifest.graphs["fp32"].safe)
+    safe.write_bytes(b"no graph")
+    with pytest.raises(GateError, match=safe.name):
+        outlook.check(laddered, quiet=True)

@@ -13,7 +13,7 @@ trt = pytest.importorskip("tensorrt_rtx")
 
 from edgefoundad.engine import BuildOptions  # noqa: E402
 from edgefoundad.errors import GateError  # noqa: E402
-from edgefoundad_export.tensorrt import Compiled, _flags, compile_graph  # noqa: E402
+from edgefoundad_export.tensorrt import Compiled, compile_graph, network_flags  # noqa: E402
 
 
 def graph(path: Path, *operators: str, domain: str = "") -> Path:
@@ -97,4 +97,4 @@ def test_networks_are_strongly_typed_where_that_must_be_said(
     stand_in = SimpleNamespace(
         __version__=version, NetworkDefinitionCreationFlag=SimpleNamespace(**known)
     )
-    assert _flags(stand_in) == flags
+    assert network_flags(stand_in) == flags

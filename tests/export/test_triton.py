@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,16 @@ from typing import Any
 import pytest
 
 from edgefoundad.bundle import Bundle, sha256
-from edgefoundad.errors import InputError
+from edgefoundad.engine import (
+    UNKNOWN,
+    BuildOptions,
+    EngineIdentity,
+    EngineRecord,
+    folder,
+    now,
+    plan_path,
+)
+from edgefoundad.errors import GateError, InputError
 from edgefoundad_export.serving import RECORD
 from edgefoundad_export.triton import write_triton
 
@@ -135,9 +145,8 @@ def test_tritons_own_schema_takes_the_configuration(exported: Path, tmp_path: Pa
     from google.protobuf import text_format
 
     bundle = Bundle.open(exported)
-    (tmp_path / "engine.plan").write_bytes(b"an engine")
-    for plan in (None, tmp_path / "engine.plan"):
-        model = write_triton(bundle, "fp32", tmp_path / "models", plan=plan)
+    for engine in (None, proved_engine(bundle)):
+        model = write_triton(bundle, "fp32", tmp_path / "models", engine=engine)
         text = (model / "config.pbtxt").read_text()
         config = text_format.Parse(text, schema.ModelConfig())
         assert ends(parse(text)) == {
@@ -150,20 +159,68 @@ def test_tritons_own_schema_takes_the_configuration(exported: Path, tmp_path: Pa
         assert config.model_warmup[0].inputs["frame"].zero_data
 
 
+def proved_engine(bundle: Bundle, **options: Any) -> EngineRecord:
+    """An engine in the state folder: bytes that no TensorRT has to load here."""
+    identity = EngineIdentity(
+        product="tensorrt",
+        version="10.3.0",
+        gpu=UNKNOWN,
+        compute_capability=UNKNOWN,
+        l4t=None,
+        graph_sha256=bundle.manifest.files["model.onnx"].sha256,
+        precision="fp32",
+        options=BuildOptions(**options),
+    )
+    plan = b"an engine"
+    record = EngineRecord(
+        **dict(identity),
+        plan=f"{identity.key}.plan",
+        sha256=hashlib.sha256(plan).hexdigest(),
+        size=len(plan),
+        workspace=None,
+        seconds=1,
+        made=now(),
+        proved=now(),
+    )
+    folder(bundle).mkdir(parents=True, exist_ok=True)
+    plan_path(bundle, record).write_bytes(plan)
+    return record
+
+
 def test_an_engine_is_served_in_the_graphs_place(exported: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(exported)
-    plan = tmp_path / "engine.plan"
-    with pytest.raises(InputError, match="export --trt"):
-        write_triton(bundle, "fp32", tmp_path / "models", plan=plan)
-    plan.write_bytes(b"an engine")
     write_triton(bundle, "fp32", tmp_path / "models")
-    model = write_triton(bundle, "fp32", tmp_path / "models", plan=plan)
+    model = write_triton(bundle, "fp32", tmp_path / "models", engine=proved_engine(bundle))
     assert [file.name for file in (model / "1").iterdir()] == ["model.plan"]
     assert (model / "1/model.plan").read_bytes() == b"an engine"
     config = parse((model / "config.pbtxt").read_text())
     assert config["platform"] == ["tensorrt_plan"]
     assert config["instance_group"][0]["kind"] == ["KIND_GPU"]
-    assert "version" in (model / "README.md").read_text()
+    assert "TensorRT 10.3.0" in (model / "README.md").read_text()
+
+
+def test_no_engine_is_served_but_one_that_was_proved(exported: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(exported)
+    engine = proved_engine(bundle)
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"proved": None}, "was not proved"),
+        ({"precision": "fp16"}, "to serve as fp32"),
+        ({"graph_sha256": "0" * 64}, "another graph"),
+        ({"gpu": "Orin"}, "was built for Orin"),
+    ]
+    for change, said in changes:
+        with pytest.raises(GateError, match=said):
+            write_triton(bundle, "fp32", tmp_path, engine=engine.model_copy(update=change))
+    rtx = engine.model_copy(update={"product": "tensorrt_rtx"})
+    with pytest.raises(InputError, match="TensorRT-RTX"):
+        write_triton(bundle, "fp32", tmp_path, engine=rtx)
+    marked = proved_engine(bundle, mark_attention=True)
+    with pytest.raises(InputError, match="not the graph's"):
+        write_triton(bundle, "fp32", tmp_path, engine=marked)
+    plan_path(bundle, engine).write_bytes(b"an eng1ne")
+    with pytest.raises(GateError, match="was altered"):
+        write_triton(bundle, "fp32", tmp_path, engine=engine)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/etc/passwd", 'a b"} #\n', "..", ""])

@@ -82,7 +82,7 @@ def test_an_engine_is_built(device: dict[str, str], exported: Path, tmp_path: Pa
     pytest.importorskip("tensorrt_rtx")
     code = (
         "import pathlib, sys; from edgefoundad.bundle import Bundle;"
-        "from edgefoundad_export.ladder import build_ladder, build_engine;"
+        "from edgefoundad_export.build_ladder import build_ladder, build_engine;"
         "bundle = Bundle.open(pathlib.Path(sys.argv[1]));"
         "precision, options = build_ladder(bundle, 'fp32')[0];"
         "print(build_engine(bundle, precision, options=options, product='tensorrt_rtx').size)"

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgefoundad.bundle import GOLDEN, Bundle
 from edgefoundad.engine import EngineRecord, plan_path
 from edgefoundad.golden import Comparison, GoldenFrames, gate
-from edgefoundad_export.ladder import prove_engines
+from edgefoundad_export.build_ladder import prove_engines
 from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
 from field.cells import Row
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from edgefoundad.bundle import GOLDEN, Bundle
 from edgefoundad.engine import BuildOptions, EngineRecord, folder, plan_path, plans
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison, GoldenFrames, gate
-from edgefoundad_export.ladder import LOWEST_LEVEL, build_ladder, prove_engines
+from edgefoundad.manifest import Precision
+from edgefoundad_export import build_ladder as climbing
+from edgefoundad_export.build_ladder import LOWEST_LEVEL, build_ladder, prove_engines
+from edgefoundad_export.engine import build_engine
 
 pytestmark = pytest.mark.usefixtures("own_state")
 
@@ -76,10 +80,10 @@ def kept(bundle: Bundle) -> set[tuple[str, BuildOptions]]:
 
 def test_the_order_of_attempts(laddered: Bundle) -> None:
     assert build_ladder(laddered, "fp16") == [
-        *(("fp16", options) for options in (PLAIN, MARKED, LOWER, SAFE)),
+        *(("fp16", options) for options in (PLAIN, MARKED, LOWER)),
         *(("fp32", options) for options in (PLAIN, MARKED, LOWER, SAFE)),
     ]
-    assert build_ladder(laddered, "fp32") == build_ladder(laddered, "fp16")[4:]
+    assert build_ladder(laddered, "fp32") == build_ladder(laddered, "fp16")[3:]
 
 
 def test_without_attention_nothing_of_attention_is_tried(bundle: Path) -> None:
@@ -112,9 +116,9 @@ def test_what_is_refused_is_said_with_its_reason_and_removed(laddered: Bundle) -
 def test_a_variant_that_tensorrt_cannot_build_is_passed_over(laddered: Bundle) -> None:
     """The graph has no attention in fact: marking it cannot be done, which ends nothing."""
     line = Line(laddered, lambda record: record.options == SAFE)
-    record = line.run("fp16")
+    record = line.run("fp32")
     assert record is not None
-    assert line.asked == [("fp16", PLAIN), ("fp16", LOWER), ("fp16", SAFE)]
+    assert line.asked == [("fp32", PLAIN), ("fp32", LOWER), ("fp32", SAFE)]
 
 
 def test_fp32_comes_when_all_of_a_precision_is_refused(laddered: Bundle) -> None:
@@ -129,7 +133,7 @@ def test_fp32_comes_when_all_of_a_precision_is_refused(laddered: Bundle) -> None
 def test_where_nothing_is_right_there_is_no_engine(laddered: Bundle) -> None:
     line = Line(laddered, lambda record: False)
     assert line.run("fp16") is None
-    assert len(line.asked) == 6
+    assert len(line.asked) == 5
     assert not kept(laddered)
 
 
@@ -150,27 +154,51 @@ def test_every_precision_that_is_asked_for_gets_an_engine(laddered: Bundle) -> N
 
 
 def test_a_refused_engine_leaves_the_one_that_was_proved_before(laddered: Bundle) -> None:
-    first = Line(laddered, lambda record: record.options == SAFE).run("fp16")
-    line = Line(laddered, lambda record: False)
-    line.honest = lambda record: record.options == LOWER
-    second = line.run("fp16")
+    first = Line(laddered, lambda record: record.options == SAFE).run("fp32")
+    second = Line(laddered, lambda record: record.options == LOWER).run("fp32")
     assert first is not None
     assert second is not None
-    assert kept(laddered) == {("fp16", SAFE), ("fp16", LOWER)}
+    assert kept(laddered) == {("fp32", SAFE), ("fp32", LOWER)}
 
 
-def test_an_engine_that_cannot_be_loaded_is_refused_and_the_next_tried(laddered: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (GateError("the engine cannot be loaded"), ": the engine cannot be loaded"),
+        (RuntimeError("CUDA ran\nout of memory"), ": RuntimeError: CUDA ran out of memory"),
+    ],
+)
+def test_an_engine_whose_proof_ends_in_an_error_is_removed_and_the_next_tried(
+    laddered: Bundle, error: Exception, said: str
+) -> None:
     line = Line(laddered, lambda record: True)
 
     def prove(record: EngineRecord) -> Comparison:
         if record.options == PLAIN:
-            raise GateError("the engine cannot be loaded")
+            raise error
         return line.prove(record)
 
     record = prove_engines(laddered, precisions=["fp16"], prove=prove, say=line.said.append)
     assert record is not None
     assert record.options == LOWER
-    assert any("cannot be loaded" in said for said in line.said)
+    assert kept(laddered) == {("fp16", LOWER)}
+    assert f"refused: fp16 engine (as exported){said}" in line.said
+
+
+def test_a_build_that_ends_in_an_error_is_refused_and_the_next_tried(
+    laddered: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(bundle: Bundle, precision: Precision, **more: Any) -> EngineRecord:
+        if more["options"] == PLAIN:
+            raise RuntimeError("the builder broke")
+        return build_engine(bundle, precision, **more)
+
+    monkeypatch.setattr(climbing, "build_engine", build)
+    line = Line(laddered, lambda record: True)
+    record = line.run("fp16")
+    assert record is not None
+    assert record.options == LOWER
+    assert "refused: fp16 engine (as exported): RuntimeError: the builder broke" in line.said
 
 
 def test_what_would_fail_on_every_rung_ends_the_climb(laddered: Bundle) -> None:
@@ -183,3 +211,8 @@ def test_what_would_fail_on_every_rung_ends_the_climb(laddered: Bundle) -> None:
     with pytest.raises(InputError, match="no CUDA bindings"):
         prove_engines(laddered, precisions=["fp16"], prove=prove)
     assert len(tried) == 1
+    assert not kept(laddered)
+    good = Line(laddered, lambda record: True).run("fp16")
+    with pytest.raises(InputError, match="no CUDA bindings"):
+        prove_engines(laddered, precisions=["fp16"], prove=prove)
+    assert plans(laddered) == [good]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edgefoundad.bundle import Bundle
 from edgefoundad.engine import BuildOptions, EngineRecord, discard, mark_proved
-from edgefoundad.errors import GateError
+from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison
 from edgefoundad.manifest import Precision
 from edgefoundad_export.engine import build_engine
@@ -31,12 +31,13 @@ def build_ladder(bundle: Bundle, precision: Precision) -> list[Rung]:
 
 def _rungs(bundle: Bundle, precision: Precision) -> Iterator[Rung]:
     yield precision, BuildOptions()
-    graph = bundle.manifest.graphs.get(precision)
-    attention = graph is not None and graph.safe is not None
-    if attention:
+    # Every precision has the attention of the reference, which alone is exported without it too.
+    reference = bundle.manifest.graph
+    if reference is not None and reference.safe is not None:
         yield precision, BuildOptions(mark_attention=True)
     yield precision, BuildOptions(optimization_level=LOWEST_LEVEL)
-    if attention:
+    graph = bundle.manifest.graphs.get(precision)
+    if graph is not None and graph.safe is not None:
         yield precision, BuildOptions(safe_graph=True)
 
 
@@ -57,7 +58,8 @@ def prove_engines(
     Args:
         bundle: with graphs.
         precisions: what is wanted, the most wanted first.
-        prove: holds an engine against the golden frames; a `GateError` of it refuses the engine.
+        prove: holds an engine against the golden frames; whatever it raises but an `InputError`
+            refuses the engine, and the climb goes on.
         strict: refuse the bundle where an engine as exported is refused, and try nothing else.
         progress: as for `build_engine`.
         say: called with a line for each engine: what was refused and why, what was proved.
@@ -77,16 +79,16 @@ def prove_engines(
                 record = build_engine(
                     bundle, precision, options=options, progress=progress, say=say
                 )
-            except GateError as error:
-                refusal = f"refused: {precision} engine ({options.words}): {error}"
+            except InputError:
+                raise
+            except Exception as error:
+                refusal = f"refused: {precision} engine ({options.words}): {_reason(error)}"
             else:
-                fault = _judge(record, prove)
+                fault = _judge(bundle, record, prove)
                 if fault is None:
                     say(f"proved: {record.words}, built in {record.seconds:.0f} s")
                     proved.append(mark_proved(bundle, record))
                     return
-                # What was proved before stays: only this engine goes.
-                discard(bundle, record)
                 refusal = f"refused: {record.words}: {fault}"
             if strict:
                 raise GateError(f"{bundle.path} on this machine: {refusal}")
@@ -99,8 +101,27 @@ def prove_engines(
     return proved[0] if proved else None
 
 
-def _judge(record: EngineRecord, prove: Callable[[EngineRecord], Comparison]) -> str | None:
+def _judge(
+    bundle: Bundle, record: EngineRecord, prove: Callable[[EngineRecord], Comparison]
+) -> str | None:
+    """Why an engine is refused, and removed; None where it is not."""
     try:
-        return prove(record).fault
-    except GateError as error:
+        fault = prove(record).fault
+    except (InputError, KeyboardInterrupt):
+        # Nothing was learned of the engine: one that was proved before is as good as it was.
+        if record.proved is None:
+            discard(bundle, record)
+        raise
+    except Exception as error:
+        fault = _reason(error)
+    if fault is not None:
+        # What was proved before stays: only this engine goes.
+        discard(bundle, record)
+    return fault
+
+
+def _reason(error: Exception) -> str:
+    """An error of a library, which speaks of one rung, is as good a reason as the gate's."""
+    if isinstance(error, GateError):
         return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
