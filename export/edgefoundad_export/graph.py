@@ -73,12 +73,16 @@ def stage(node: onnx.NodeProto) -> str:
 
 def _name(model: onnx.ModelProto) -> None:
     """Name every node after the module that it came from, so that a message can say where it is."""
+    module, came_from = "", dict[str, str]()
     for index, node in enumerate(model.graph.node):
         notes = {note.key: note.value for note in node.metadata_props}
         # The list of modules from the outermost to the innermost, and the operation itself.
         scopes = ast.literal_eval(notes.get(_SCOPES, "[]"))
-        module = scopes[-2] if len(scopes) > 1 else ""
+        # What the optimiser put in has none: it belongs to what it reads, or to what it follows.
+        reads = next((came_from[name] for name in node.input if name in came_from), module)
+        module = scopes[-2] if len(scopes) > 1 else reads
         node.name = f"{module}/{node.op_type}_{index}"
+        came_from.update(dict.fromkeys(node.output, module))
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -110,6 +110,11 @@ class Workshop:
         highest = peaks(self.model, frames, _watch(progress, "looking for overflow in fp16"))
         every = half_nodes(self.model, highest)
         modules = sorted({_module(name) for name in every})
+        if not modules:
+            raise GateError(
+                "fp16 was not written: on real frames all of encoder and projector reaches more "
+                f"than {LARGEST:,.0f}, where half precision ends at 65,504: use fp32"
+            )
 
         def lower(parts: Collection[str]) -> onnx.ModelProto:
             chosen = {name for name in every if _module(name) in set(parts)}
