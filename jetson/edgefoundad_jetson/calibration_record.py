@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 import edgefoundad
 from edgefoundad import state
-from edgefoundad.bundle import MANIFEST, Bundle, sha256
+from edgefoundad.bundle import Bundle
 from edgefoundad.decision import conformal_threshold
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import Precision, Sha256, Threshold
@@ -144,7 +144,7 @@ def store(
         InputError: the state folder cannot be written to.
     """
     record = CalibrationRecord(
-        bundle=sha256(bundle.path / MANIFEST),
+        bundle=bundle.sha256,
         backend=backend,
         precision=precision,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -202,7 +202,7 @@ def _read(
             f"{advice}"
         ) from None
     found = (record.bundle, record.backend, record.precision)
-    if found != (sha256(bundle.path / MANIFEST), backend, precision):
+    if found != (bundle.sha256, backend, precision):
         raise InputError(
             f"the calibration {file} is for {record.backend} in {record.precision} and the bundle "
             f"with the hash {record.bundle[:12]}; expected {backend} in {precision} and "
