@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from edgefoundad.tensorrt_log import log_of
 from edgefoundad_jetson.arming import arm, hold
 from edgefoundad_jetson.backends import tensorrt
 from edgefoundad_jetson.backends.cuda import open_cuda
+from edgefoundad_jetson.backends.cudapython import CudaPython
 from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
 
 VERSION = "10.3.0"
@@ -450,6 +451,53 @@ def test_cuda_without_a_driver_says_so() -> None:
             open_cuda()
     else:
         pytest.skip("there is a driver")
+
+
+class FakeRuntime(ModuleType):
+    """As much of CUDA's runtime as makes a stream and records on it."""
+
+    def __init__(self) -> None:
+        super().__init__("cuda.bindings.runtime")
+        self.capturing = False
+        self.cudaError_t = Enum("cudaError_t", {"cudaSuccess": 0})
+        self.cudaStreamCaptureMode = Enum(
+            "cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1}
+        )
+        self.cudaStreamNonBlocking = 1
+        done = self.cudaError_t.cudaSuccess
+        gpu = SimpleNamespace(name=b"Fake GPU\0", integrated=1)
+        self.cudaGetDeviceCount = lambda: (done, 1)
+        self.cudaSetDevice = lambda index: (done,)
+        self.cudaGetDeviceProperties = lambda index: (done, gpu)
+        self.cudaStreamCreateWithFlags = lambda flags: (done, 7)
+        self.cudaGetLastError = lambda: (done,)
+
+    def cudaStreamBeginCapture(self, stream: int, mode: object) -> tuple[Any]:
+        assert not self.capturing
+        self.capturing = True
+        return (self.cudaError_t.cudaSuccess,)
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple[Any, Any]:
+        assert self.capturing
+        self.capturing = False
+        return self.cudaError_t.cudaSuccess, object()
+
+
+@pytest.mark.parametrize("error", [GateError("TensorRT could not run"), InputError("CUDA cannot")])
+def test_an_engine_that_cannot_be_recorded_leaves_the_stream_usable(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    runtime = FakeRuntime()
+    bindings = ModuleType("cuda.bindings")
+    bindings.runtime = runtime  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+
+    def queue() -> None:
+        raise error
+
+    assert CudaPython().record(queue) is None
+    assert not runtime.capturing
 
 
 # Arming
