@@ -106,15 +106,14 @@ def _prover(
     bundle: Bundle, golden: GoldenFrames, found: dict[str, Comparison]
 ) -> Callable[[EngineRecord], Comparison]:
     from edgefoundad.engine import plan_path
-    from edgefoundad.golden import gate
 
     def prove(record: EngineRecord) -> Comparison:
+        from edgefoundad_jetson.arming import hold
         from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
 
         backend = TensorRtBackend(bundle, record.precision, plan_path(bundle, record))
         try:
-            limit = bundle.manifest.threshold_for(record.precision).score
-            comparison = gate(golden, backend.infer, precision=record.precision, limit=limit)
+            comparison = hold(bundle, golden, backend)
         finally:
             backend.close()
         found[record.key] = comparison

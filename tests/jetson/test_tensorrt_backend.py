@@ -257,7 +257,7 @@ def test_every_frame_s_bytes_go_in_and_its_own_results_come_out(
     simulation: Simulation, built: Any, load: Any, opened: Bundle, golden: GoldenFrames
 ) -> None:
     backend = load(built())
-    comparison = hold(opened, golden, "fp32", backend.infer)
+    comparison = hold(opened, golden, backend)
     assert comparison.fault is None
     assert comparison.score_error < 1e-6
     assert (backend.name, backend.device) == ("tensorrt", "Simulated GPU")
@@ -345,7 +345,7 @@ def test_outputs_that_were_marked_to_break_up_a_fusion_have_memory_of_their_own(
 ) -> None:
     simulation.marked = ["softmax_3", "softmax_9"]
     backend = load(built(options=BuildOptions(mark_attention=True)))
-    assert hold(opened, golden, "fp32", backend.infer).fault is None
+    assert hold(opened, golden, backend).fault is None
 
 
 # What is refused
@@ -523,7 +523,7 @@ def test_the_engine_before_it_stands_in_for_one_that_is_refused(
     engines.mark_proved(opened, built(version="10.4.0"))
     armed = arm(opened)
     assert str(armed.rung) == "TensorRT fp32, builder level 2"
-    (refusal,) = armed.refused
+    (refusal,) = armed.aside
     assert "was built by tensorrt 10.4.0" in refusal.reason
 
 
