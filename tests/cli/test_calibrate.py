@@ -75,7 +75,7 @@ def test_run_and_eval_judge_by_what_was_calibrated_here(
         s for s in edgefoundad("run", exported, good).stdout.splitlines() if "threshold" in s
     ]
     assert "at most 5% false alarms on average, calibrated on this machine" in said
-    assert "onnxruntime in fp32 on 20 good parts" in said
+    assert "onnxruntime fp32 on 20 good parts" in said
 
     figures = json.loads(edgefoundad("eval", exported, parts, "--json", "-").stdout)
     assert (figures["threshold"], figures["threshold_source"]) == (
