@@ -39,11 +39,22 @@ class Bundle:
     Attributes:
         path: its folder.
         manifest: what it says about itself.
+        sha256: of the manifest's text as it was read. It holds the hash of every file, so that it
+            stands for all of them; and it stays that of what was opened, whatever takes the
+            folder's place meanwhile.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, sha256: str | None = None) -> None:
+        """A bundle that was read.
+
+        Args:
+            path: its folder.
+            manifest: what it says about itself.
+            sha256: of the text that was parsed; None where the manifest was not read but made.
+        """
         self.path = path
         self.manifest = manifest
+        self.sha256 = sha256 or _sha256_of(manifest.to_json().encode())
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
@@ -54,10 +65,10 @@ class Bundle:
                 manifest is missing or altered. Files that the manifest does not list are ignored:
                 `file` never gives them out.
         """
-        manifest = _read_manifest(path)
+        manifest, digest = _read_manifest(path)
         for name, record in manifest.files.items():
             _check_file(path / name, record)
-        return cls(path, manifest)
+        return cls(path, manifest, digest)
 
     def file(self, name: str, *, advice: str) -> Path:
         """The path of one file.
@@ -79,7 +90,12 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, str]:
+    """The manifest and the hash of the very bytes that it was parsed from."""
     file = path / MANIFEST
     try:
         if not path.is_dir():
@@ -88,7 +104,8 @@ def _read_manifest(path: Path) -> Manifest:
         # A link may lead anywhere, and reading a pipe never ends.
         if file.is_symlink() or (file.exists() and not file.is_file()):
             raise InputError(f"{file} is not a plain file: copy the bundle again")
-        text = file.read_text(encoding="utf-8")
+        content = file.read_bytes()
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise InputError(
             f"{path} is not a bundle: it has no {MANIFEST}; make one with `edgefoundad fit`"
@@ -106,7 +123,7 @@ def _read_manifest(path: Path) -> Manifest:
             "use the edgefoundad that wrote it, or fit again"
         )
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(text), _sha256_of(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

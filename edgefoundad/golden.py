@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,9 @@ something to see."""
 
 ENGINE_MAP_ERROR = 0.05
 """Largest difference of any cell of a device's map, relative to the peak."""
+
+FEWEST = {"normal": 2, "defect": 2, "colour": 1}
+"""Golden frames of each kind, all distinct: fewer, or one many times, and a wrong engine passes."""
 
 Infer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], float]]
 """A frame, uint8 [H, W, C], to its difference map, float32 [h, w], and its image score."""
@@ -112,17 +116,22 @@ class GoldenFrames:
         except Exception as error:  # numpy, zipfile and zlib each have their own for a broken file.
             raise InputError(f"{path} holds no golden frames ({error}): export again") from None
         if not golden._is_sound():
-            raise InputError(f"{path} holds golden frames without their results: export again")
+            raise InputError(
+                f"{path} holds too few golden frames, or some without their results: export again"
+            )
         return golden
 
     def _is_sound(self) -> bool:
         n = len(self.kinds)
         results = [Results(self.maps, self.scores), *self.graphs.values()]
         return (
-            n > 0
+            all(self.kinds.count(kind) >= least for kind, least in FEWEST.items())
             and _is_array(self.frames, np.uint8, 4, n)
+            # Hashed, so that no frame is held twice: a camera's can be large.
+            and len({hashlib.sha256(frame.tobytes()).digest() for frame in self.frames}) == n
             and all(
                 _is_array(one.maps, np.float32, 3, n)
+                and one.maps.shape == self.maps.shape
                 and _is_array(one.scores, np.float64, 1, n)
                 and bool(np.isfinite(one.maps).all() and np.isfinite(one.scores).all())
                 for one in results

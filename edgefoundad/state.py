@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgefoundad.bundle import MANIFEST, Bundle, sha256
+from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 
 ENGINES = "engines"
@@ -36,9 +36,8 @@ def root() -> Path:
 
 
 def folder(bundle: Bundle) -> Path:
-    """The state of one bundle; it need not exist yet."""
-    # The manifest holds the hash of every file: its own stands for all of them.
-    return root() / sha256(bundle.path / MANIFEST)[:32]
+    """The state of the bundle that was opened; it need not exist yet."""
+    return root() / bundle.sha256[:32]
 
 
 @contextlib.contextmanager

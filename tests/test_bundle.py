@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from edgefoundad import bundle as contract
+from edgefoundad import state as machine
 from edgefoundad.bundle import Bundle, refuse_existing, seal, writing
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import Manifest
@@ -320,6 +321,16 @@ def test_another_schema_version_says_so(write: Write, tmp_path: Path) -> None:
     alter_manifest(path, schema_version=2, new_field="of the future")
     with pytest.raises(InputError, match="schema 2; this edgefoundad reads 1"):
         Bundle.open(path)
+
+
+def test_state_belongs_to_the_bundle_that_was_opened(write: Write, tmp_path: Path) -> None:
+    path = write(tmp_path / "part", b"abc")
+    opened = Bundle.open(path)
+    assert opened.sha256 == contract.sha256(path / contract.MANIFEST)
+    own = machine.folder(opened)
+    # Exported again while a station runs: what that learns is still of the old one.
+    write(path, b"other", force=True)
+    assert machine.folder(opened) == own != machine.folder(Bundle.open(path))
 
 
 def test_an_altered_manifest_says_where(write: Write, tmp_path: Path) -> None:

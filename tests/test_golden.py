@@ -213,6 +213,11 @@ def test_a_broken_file_is_one_clear_error(golden: GoldenFrames, tmp_path: Path) 
     [
         {"maps": None},
         {"kinds": np.array(["normal"])},
+        {"kinds": np.array(["normal"] * 5)},
+        {"kinds": np.array(["normal", "defect", "defect", "defect", "colour"])},
+        {"kinds": np.array(["normal", "normal", "defect", "defect", "defect"])},
+        {"frames": np.zeros((5, 48, 48, 3), np.uint8)},
+        {"maps_fp32": np.zeros((5, 12, 13), np.float32), "scores_fp32": np.zeros(5)},
         {"scores": np.zeros(4)},
         {"scores": np.full(5, np.nan)},
         {"maps": np.zeros((5, 12), np.float32)},
@@ -226,7 +231,10 @@ def test_a_broken_file_is_one_clear_error(golden: GoldenFrames, tmp_path: Path) 
             "scores": np.zeros(0),
         },
     ],
-    ids=["no maps", "a kind", "4 scores", "nan", "flat", "double", "float", "one", "none"],
+    ids=[
+        *("no maps", "a kind", "all normal", "one normal", "no colour", "one frame five times"),
+        *("maps of two shapes", "4 scores", "nan", "flat", "double", "float", "one", "none"),
+    ],
 )
 def test_frames_without_their_results_are_refused(
     golden: GoldenFrames, tmp_path: Path, changes: dict[str, Any]

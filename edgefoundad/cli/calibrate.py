@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +12,8 @@ import typer
 from edgefoundad.cli import console, options, standing
 
 if TYPE_CHECKING:
-    from edgefoundad.bundle import Bundle
     from edgefoundad.manifest import Threshold
-    from edgefoundad_jetson.backends.backend import Backend
+    from edgefoundad_jetson.arming import Armed
     from edgefoundad_jetson.calibration import Calibrated
 
 
@@ -41,11 +41,14 @@ def command(
     are called anomalous. 1% needs 99 parts, 0.1% needs 999; with fewer nothing is stored. The parts
     must be others than those of the fit, and taken over as long a time as the line varies in.
 
+    Where --backend or --precision is named and does not hold, nothing is calibrated: exit code 3.
+
     It is stored on this machine, not in the bundle, and `run` and `eval` use it from then on. An
     earlier calibration is kept beside it.
     """
     from edgefoundad.bundle import Bundle
     from edgefoundad_jetson.arming import arm
+    from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.calibration import calibrate
     from edgefoundad_jetson.calibration_record import refuse_unwritable, store
     from edgefoundad_jetson.fitted import Fitted
@@ -53,30 +56,33 @@ def command(
 
     opened = Bundle.open(bundle)
     refuse_unwritable(opened)
-    armed = arm(opened, backend=backend, precision=precision)
-    standing.warn_of_refusals(armed, as_json=as_json)
-    loaded, graph = armed.backend, armed.backend.graph
-    before, damaged = _before(opened, loaded)
-    frames = open_source(source, graph)
-    total = frames.count or 0
-    with console.Progress(quiet=as_json) as progress:
-        try:
+    # Every graph takes the same frames. A path that leads nowhere is found before the work.
+    graph, _ = find_graph(opened, precision or "fp32", safe=False)
+    # Whoever names what is to be calibrated is not served by a calibration of something else.
+    named = backend != "auto" or precision is not None
+    with (
+        contextlib.closing(open_source(source, graph)) as frames,
+        arm(opened, backend=backend, precision=precision, strict=named) as armed,
+    ):
+        standing.tell(armed, as_json=as_json)
+        before, damaged = _before(armed)
+        total = frames.count or 0
+        with console.Progress(quiet=as_json) as progress:
             calibrated = calibrate(
-                loaded,
+                armed.backend,
                 frames,
                 false_alarms=false_alarms,
                 fitted=Fitted.of(opened),
                 progress=lambda done: progress("judging good parts", done, total),
             )
-        finally:
-            frames.close()
     where = str(Path(source).absolute())
-    file = store(opened, loaded.name, graph.precision, calibrated, source=where)
+    file = store(opened, armed.rung, calibrated, source=where)
     warnings = [*damaged, *_left_out(calibrated), *calibrated.doubts]
     facts = {
         "bundle": str(bundle),
-        "backend": loaded.name,
-        "precision": graph.precision,
+        "backend": armed.rung.backend,
+        "precision": armed.rung.precision,
+        "rung": str(armed.rung),
         "source": where,
         "file": str(file),
         **_figures(calibrated),
@@ -91,13 +97,13 @@ def command(
     console.print_line(f"next: [bold]{following}[/bold]")
 
 
-def _before(bundle: Bundle, backend: Backend) -> tuple[dict[str, Any] | None, list[str]]:
+def _before(armed: Armed) -> tuple[dict[str, Any] | None, list[str]]:
     """The threshold that decided until now; None, and why, where it cannot be read."""
-    from edgefoundad.cli.judge import deciding, facts_of
+    from edgefoundad.cli.judge import facts_of
     from edgefoundad.errors import InputError
 
     try:
-        chosen = deciding(bundle, backend)
+        chosen = armed.deciding
     except InputError as error:
         return None, [f"{error} (replaced now, and kept in the history)"]
     return {**facts_of(chosen.threshold), "threshold_source": chosen.source}, []

@@ -137,15 +137,14 @@ def _prover(
 ) -> Callable[[EngineRecord], Comparison]:
     from edgefoundad.engine import plan_path
     from edgefoundad.errors import GateError, InputError
-    from edgefoundad.golden import gate
 
     def prove(record: EngineRecord) -> Comparison:
+        from edgefoundad_jetson.arming import hold
         from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
 
         backend = TensorRtBackend(bundle, record.precision, plan_path(bundle, record))
         try:
-            limit = bundle.manifest.threshold_for(record.precision).score
-            comparison = gate(golden, backend.infer, precision=record.precision, limit=limit)
+            comparison = hold(bundle, golden, backend)
         except InputError as error:
             # What loads and then cannot run: another engine may, so this one is at fault.
             raise GateError(str(error)) from None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefoundad.cli import console
+from edgefoundad.cli import console, standing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from edgefoundad.evaluate import Evaluation
     from edgefoundad.geometry import Geometry, Size
     from edgefoundad.golden import Infer
-    from edgefoundad_jetson.backends.backend import Backend
-    from edgefoundad_jetson.calibration_record import Deciding
+    from edgefoundad_jetson.arming import Armed
+    from edgefoundad_jetson.deciding import Deciding
 
 WHAT = "judging labelled images"
 
@@ -59,10 +61,14 @@ def command(
             # Before the work: it can take minutes, and its figures would be lost.
             refuse_unwritable(Path(file))
     with console.Progress(quiet=quiet) as progress:
-        evaluation, chosen = _evaluate(opened, dataset, progress, calibrated=True)
+        evaluation, chosen, armed = _evaluate(opened, dataset, progress, calibrated=True)
+    if armed:
+        standing.tell(armed, as_json=quiet)
+        standing.tell_of_calibration(armed, chosen, as_json=quiet)
     figures = {
         **evaluation.to_json(),
         "threshold_source": chosen.source,
+        "rung": str(armed.rung) if armed else None,
         "n_good_named_as_fitted": _named_as_fitted(opened, dataset, evaluation),
     }
     if report:
@@ -74,6 +80,8 @@ def command(
     if json_file:
         _write(Path(json_file), json.dumps(figures, indent=2, allow_nan=False) + "\n")
     print_figures(figures)
+    if armed:
+        console.print_line(f"runs on: {standing.in_words(armed)}")
     if chosen.record:
         console.print_line(f"threshold: {threshold_in_words(chosen)}")
     if report:
@@ -104,27 +112,27 @@ def evaluate_bundle(
 
 def _evaluate(
     bundle: Bundle, dataset: Path, progress: console.Progress, *, calibrated: bool, what: str = WHAT
-) -> tuple[Evaluation, Deciding]:
-    """Evaluate, at the threshold of this machine or at the bundle's own, and say at which."""
-    from edgefoundad.cli.judge import deciding
+) -> tuple[Evaluation, Deciding, Armed | None]:
+    """Evaluate, at the threshold of this machine or at the bundle's own, and say at which.
+
+    Also what was armed: None where the reference judged.
+    """
     from edgefoundad.dataset import read_test_set
     from edgefoundad.evaluate import evaluate
-    from edgefoundad_jetson.calibration_record import Deciding
+    from edgefoundad_jetson.deciding import Deciding
 
     samples = read_test_set(dataset)
-    infer, geometry, channels, backend = _judge_of(bundle, frame_of(samples), calibrated=calibrated)
-    chosen = Deciding(bundle.manifest.threshold)
-    if calibrated and backend:
-        chosen = deciding(bundle, backend)
-    evaluation = evaluate(
-        infer,
-        samples,
-        chosen.threshold,
-        geometry,
-        channels=channels,
-        progress=lambda done, total: progress(what, done, total),
-    )
-    return evaluation, chosen
+    with _judge_of(bundle, frame_of(samples), calibrated=calibrated) as judge:
+        chosen = judge.armed.deciding if judge.armed else Deciding(bundle.manifest.threshold)
+        evaluation = evaluate(
+            judge.infer,
+            samples,
+            chosen.threshold,
+            judge.geometry,
+            channels=judge.channels,
+            progress=lambda done, total: progress(what, done, total),
+        )
+    return evaluation, chosen, judge.armed
 
 
 def frame_of(samples: Sequence[Sample]) -> Size:
@@ -147,31 +155,46 @@ def geometry_at(bundle: Bundle, frame: Size) -> Geometry:
     return next((own for own in manifest.frames if own.frame == frame), manifest.geometry)
 
 
-def _judge_of(
-    bundle: Bundle, frame: Size, *, calibrated: bool
-) -> tuple[Infer, Geometry, str, Backend | None]:
+@dataclass(frozen=True)
+class _Judge:
+    infer: Infer
+    geometry: Geometry
+    channels: str
+    armed: Armed | None = None
+
+
+@contextlib.contextmanager
+def _judge_of(bundle: Bundle, frame: Size, *, calibrated: bool) -> Iterator[_Judge]:
+    """What judges, closed at the end.
+
+    The reference, so that figures compare; where a station was calibrated, what judges there; the
+    trainer's detector where there is no graph.
+    """
+    from edgefoundad_jetson.arming import arm
+    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+    from edgefoundad_jetson.calibration_record import calibrations
+
     geometry = geometry_at(bundle, frame)
-    if bundle.manifest.graph:
-        _refuse_unexported(bundle, frame)
-        backend = _backend_of(bundle, calibrated=calibrated)
-        return backend.infer, geometry, backend.graph.channels, backend
+    if bundle.manifest.graph is None:
+        yield _trainer_of(bundle, geometry)
+        return
+    _refuse_unexported(bundle, frame)
+    channels = bundle.manifest.graph.channels
+    if calibrated and calibrations(bundle):
+        with arm(bundle) as armed:
+            yield _Judge(armed.backend.infer, geometry, channels, armed)
+        return
+    with contextlib.closing(OnnxRuntimeBackend(bundle)) as backend:
+        yield _Judge(backend.infer, geometry, channels)
+
+
+def _trainer_of(bundle: Bundle, geometry: Geometry) -> _Judge:
     from edgefoundad.cli.extras import require_training
 
     require_training("eval on a bundle without a graph")
     from edgefoundad.training.detector import load_detector
 
-    return load_detector(bundle, geometry=geometry).infer, geometry, "rgb", None
-
-
-def _backend_of(bundle: Bundle, *, calibrated: bool) -> Backend:
-    """The reference, so that figures compare; where a station was calibrated, what judges there."""
-    from edgefoundad_jetson.arming import arm
-    from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
-    from edgefoundad_jetson.calibration_record import any_calibrated
-
-    if calibrated and any_calibrated(bundle):
-        return arm(bundle).backend
-    return OnnxRuntimeBackend(bundle)
+    return _Judge(load_detector(bundle, geometry=geometry).infer, geometry, "rgb")
 
 
 def _refuse_unexported(bundle: Bundle, frame: Size) -> None:

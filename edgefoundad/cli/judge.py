@@ -7,21 +7,8 @@ from typing import TYPE_CHECKING
 from edgefoundad.cli import console
 
 if TYPE_CHECKING:
-    from edgefoundad.bundle import Bundle
     from edgefoundad.manifest import Threshold
-    from edgefoundad_jetson.backends.backend import Backend
-    from edgefoundad_jetson.calibration_record import Deciding
-
-
-def deciding(bundle: Bundle, backend: Backend) -> Deciding:
-    """The threshold for a backend's scores: calibrated on this machine, else the bundle's.
-
-    Raises:
-        InputError: there is a calibration that cannot be used.
-    """
-    from edgefoundad_jetson.calibration_record import deciding_threshold
-
-    return deciding_threshold(bundle, backend.name, backend.graph.precision)
+    from edgefoundad_jetson.deciding import Deciding
 
 
 def threshold_in_words(chosen: Deciding) -> str:
@@ -33,7 +20,7 @@ def threshold_in_words(chosen: Deciding) -> str:
     return console.threshold_in_words(
         words,
         evidence=(
-            f"calibrated on this machine with {record.backend} in {record.precision} on "
+            f"calibrated on this machine with {record.rung} on "
             f"{len(record.calibrated.parts)} good parts, {record.created[:10]}"
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,13 +32,15 @@ def command(
     slower with --strict: exit code 3.
 
     The threshold is the one that `edgefoundad calibrate` set on this machine, else the bundle's.
+    What was calibrated is taken before what is faster; where it cannot be, that is said, and
+    refused with --strict.
 
     Anomalous frames are listed with their strongest region. Exit code 2 where a frame could not
     be judged; the others are judged all the same.
     """
     from edgefoundad.bundle import Bundle
     from edgefoundad.cli.judge import threshold_in_words
-    from edgefoundad.errors import InputError
+    from edgefoundad.errors import GateError, InputError
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.loop import run_loop
@@ -47,35 +50,35 @@ def command(
     opened = Bundle.open(bundle)
     # Every graph takes the same frames. A path that leads nowhere is found before the work.
     graph, _ = find_graph(opened, precision or "fp32", safe=False)
-    frames = open_source(source, graph)
-    try:
-        armed = arm(opened, backend=backend, precision=precision, strict=strict)
-        chosen = armed.deciding
-    except BaseException:
-        frames.close()
-        raise
-    standing.warn_of_refusals(armed, as_json=as_json)
     lines = JsonLines(sys.stdout)
     last_fault: list[str] = []
 
-    with console.Progress(quiet=as_json) as progress:
+    with (
+        contextlib.closing(open_source(source, graph)) as frames,
+        arm(opened, backend=backend, precision=precision, strict=strict) as armed,
+    ):
+        standing.tell(armed, as_json=as_json)
+        chosen = armed.deciding
+        if strict and armed.uncalibrated:
+            raise GateError(armed.uncalibrated)
+        standing.tell_of_calibration(armed, chosen, as_json=as_json)
+        if backend == "auto" and precision is None:
+            # What somebody tried once with --backend is not what the station stands on.
+            armed.remember()
+        with console.Progress(quiet=as_json) as progress:
 
-        def show(outcome: Outcome) -> None:
-            if outcome.frame.fault:
-                last_fault.append(outcome.frame.fault)
-            if as_json:
-                lines(outcome)
-                return
-            # The fault of a single image is the command's own error.
-            if outcome.verdict or frames.count != 1:
-                progress("judging frames", outcome.frame.index + 1, frames.count or 0)
-                _show(outcome)
+            def show(outcome: Outcome) -> None:
+                if outcome.frame.fault:
+                    last_fault.append(outcome.frame.fault)
+                if as_json:
+                    lines(outcome)
+                    return
+                # The fault of a single image is the command's own error.
+                if outcome.verdict or frames.count != 1:
+                    progress("judging frames", outcome.frame.index + 1, frames.count or 0)
+                    _show(outcome)
 
-        try:
             summary = run_loop(frames, armed.backend, chosen.threshold, [show])
-        finally:
-            frames.close()
-            armed.backend.close()
     counts = summary.to_json()
     if as_json:
         counts["provisional"] = chosen.threshold.provisional

@@ -11,6 +11,7 @@ from edgefoundad.cli import console
 
 if TYPE_CHECKING:
     from edgefoundad_jetson.arming import Armed
+    from edgefoundad_jetson.deciding import Deciding
 
 Backend = Annotated[
     Literal["auto", "onnxruntime", "openvino", "tensorrt"],
@@ -26,21 +27,35 @@ Strict = Annotated[
 ]
 
 
-def warn_of_refusals(armed: Armed, *, as_json: bool) -> None:
-    """Say aloud what was refused before this rung was reached."""
-    if not armed.refused:
-        return
+def tell(armed: Armed, *, as_json: bool) -> None:
+    """Say aloud what was refused before this rung was reached; note what else is worth knowing."""
     for refusal in armed.refused:
         _warn(f"{refusal.rung} is refused: {refusal.reason}", as_json=as_json)
-    _warn(f"standing on {armed.rung} instead", as_json=as_json)
+    if armed.refused:
+        _warn(f"standing on {armed.rung} instead", as_json=as_json)
+    for refusal in armed.aside:
+        _say("note", f"{refusal.rung} is refused: {refusal.reason}", as_json=as_json)
+    if armed.advice:
+        _say("note", armed.advice, as_json=as_json)
+
+
+def tell_of_calibration(armed: Armed, chosen: Deciding, *, as_json: bool) -> None:
+    """Say aloud where a calibration on this machine does not hold for what judges now."""
+    for doubt in (armed.uncalibrated, chosen.doubt):
+        if doubt:
+            _warn(doubt, as_json=as_json)
 
 
 def _warn(text: str, *, as_json: bool) -> None:
+    _say("warning", text, colour="yellow", as_json=as_json)
+
+
+def _say(kind: str, text: str, *, colour: str = "dim", as_json: bool) -> None:
     if as_json:
         # Standard output belongs to the records.
-        print(f"edgefoundad: warning: {text}", file=sys.stderr)
+        print(f"edgefoundad: {kind}: {text}", file=sys.stderr)
     else:
-        console.print_line(f"[yellow]warning:[/yellow] {console.plain(text)}")
+        console.print_line(f"[{colour}]{kind}:[/{colour}] {console.plain(text)}")
 
 
 def in_words(armed: Armed) -> str:
@@ -58,4 +73,5 @@ def to_json(armed: Armed) -> dict[str, Any]:
         "precision": armed.rung.precision,
         "ms": round(armed.timing_ms, 3),
         "refused": [refusal.to_json() for refusal in armed.refused],
+        "refused_aside": [refusal.to_json() for refusal in armed.aside],
     }

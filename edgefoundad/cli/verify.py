@@ -24,7 +24,7 @@ def command(
     """Check every hash, then run the golden frames and compare with what the PC got for them.
 
     What is found fit is what `run` takes on this machine. Exit code 3 where nothing is, or with
-    --strict where anything was refused.
+    --strict where what comes first was refused.
     """
     from edgefoundad.bundle import Bundle
     from edgefoundad.errors import GateError
@@ -43,9 +43,9 @@ def command(
         if as_json:
             console.print_json({"bundle": str(bundle), **_refused(error)})
         raise
-    trained = _against_the_trainer(armed)
-    armed.backend.close()
-    standing.warn_of_refusals(armed, as_json=as_json)
+    with armed:
+        trained = _against_the_trainer(armed)
+    standing.tell(armed, as_json=as_json)
     comparison = armed.comparison
     if as_json:
         console.print_json(

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from edgefoundad import bundle as contract
 from edgefoundad import state
-from edgefoundad.bundle import MANIFEST, Bundle
+from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.images import CHANNELS
 from edgefoundad.manifest import Channels, GraphRecord, Precision
@@ -91,7 +91,7 @@ def record(bundle: Bundle, precision: Precision) -> ServingRecord:
     return ServingRecord(
         name=bundle.manifest.name,
         edgefoundad=bundle.manifest.edgefoundad,
-        bundle_sha256=contract.sha256(bundle.path / MANIFEST),
+        bundle_sha256=bundle.sha256,
         graph_sha256=bundle.manifest.files[file.name].sha256,
         precision=precision,
         channels=graph.channels,

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgefoundad import state
 from edgefoundad.bundle import GOLDEN, Bundle
 from edgefoundad.errors import GateError, InputError
-from edgefoundad.golden import Comparison, GoldenFrames, Infer, gate
+from edgefoundad.golden import Comparison, GoldenFrames, gate
 from edgefoundad.manifest import Precision
+from edgefoundad_jetson import timing
 from edgefoundad_jetson.backends.backend import Backend
 from edgefoundad_jetson.backends.ends import Ends, find_graph, first_line
-from edgefoundad_jetson.calibration_record import (
-    Deciding,
-    deciding_threshold,
-    is_calibrated,
-)
-from edgefoundad_jetson.ladder import BackendName, Rung, Step, ladder
-
-TIMINGS = "timings.json"
-
-ENOUGH_SECONDS = 0.5
-"""What the timing of one rung may take."""
-
-MOST_REPEATS = 30
-FEWEST_REPEATS = 3
+from edgefoundad_jetson.calibration_record import calibrations, is_calibrated
+from edgefoundad_jetson.deciding import Deciding, deciding_threshold, drift_limit
+from edgefoundad_jetson.ladder import BackendName, Rung, Step, ladder, missing_engine
 
 FASTER = 1.25
 """How much faster another rung must be than the one that was armed last: a measurement's noise must
@@ -70,15 +53,17 @@ class NotArmedError(GateError):
 
 @dataclass(frozen=True)
 class Armed:
-    """A backend that may judge parts.
+    """A backend that may judge parts; as a context it closes that.
 
     Attributes:
         rung: where on the ladder it stands.
         comparison: how it passed.
         timing_ms: median of a frame, milliseconds.
-        refused: what was tried before it and does not hold; where there is any, somebody should
-            know.
+        refused: the steps of the ladder before it, of which nothing holds; where there is any,
+            somebody should know.
+        aside: what does not hold of the step on which it stands.
         others: what would have held as well, with its time.
+        advice: how this machine could do better; None where nothing is known.
     """
 
     bundle: Bundle
@@ -87,7 +72,31 @@ class Armed:
     comparison: Comparison
     timing_ms: float
     refused: list[Refusal]
+    aside: list[Refusal]
     others: list[tuple[Rung, float]]
+    advice: str | None
+
+    def __enter__(self) -> Armed:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.backend.close()
+
+    def remember(self) -> None:
+        """Have the next start stand here again, unless another rung is clearly better."""
+        timing.remember(self.bundle, self.rung)
+
+    @property
+    def uncalibrated(self) -> str | None:
+        """Why a calibration on this machine is of no use to this rung; None where none was made."""
+        found = calibrations(self.bundle)
+        if not found or is_calibrated(self.bundle, self.rung):
+            return None
+        named = ", ".join(" in ".join(pair) for pair in sorted(found))
+        return (
+            f"this machine was calibrated with {named}, and {self.rung} was not: the bundle's own "
+            "threshold decides; calibrate again"
+        )
 
     @property
     def deciding(self) -> Deciding:
@@ -96,7 +105,7 @@ class Armed:
         Raises:
             InputError: there is a calibration that cannot be used.
         """
-        return deciding_threshold(self.bundle, self.rung.backend, self.rung.precision)
+        return deciding_threshold(self.bundle, self.rung)
 
     @property
     def why(self) -> str:
@@ -106,7 +115,7 @@ class Armed:
         times = ", ".join(f"{rung} {ms:.1f} ms" for rung, ms in self.others)
         if self.timing_ms <= min(ms for _, ms in self.others):
             return f"the fastest that passes its golden frames ({times})"
-        if is_calibrated(self.bundle, self.rung.backend, self.rung.precision):
+        if is_calibrated(self.bundle, self.rung):
             return f"calibrated on this machine ({times})"
         return f"as at the last start: no other is {FASTER - 1:.0%} faster ({times})"
 
@@ -118,10 +127,15 @@ class _Passed:
     comparison: Comparison
     ms: float
 
-    def standing(self, bundle: Bundle, last: Any) -> tuple[bool, float]:
+    def standing(self, bundle: Bundle, last: Any) -> tuple[bool, bool, float]:
         """What rungs are ranked by; `last` is the one that was armed last, as text."""
-        calibrated = is_calibrated(bundle, self.rung.backend, self.rung.precision)
-        return not calibrated, self.ms if str(self.rung) == last else FASTER * self.ms
+        calibrated, again = is_calibrated(bundle, self.rung), str(self.rung) == last
+        return (
+            not calibrated,
+            # Of two calibrated ones the one whose verdicts the line knows, however slow.
+            calibrated and not again,
+            self.ms if again else FASTER * self.ms,
+        )
 
 
 Say = Callable[[str], None]
@@ -139,14 +153,16 @@ def arm(
 
     Every rung is loaded, held against what onnxruntime got from the same graph on the PC, and
     timed. The first step of the ladder with a rung that passes is where it ends. Of several there
-    one that was calibrated on this machine is taken, else the fastest, or the one of the last start
-    where none is clearly faster.
+    one that was calibrated on this machine is taken, else the fastest, or the one that was
+    remembered where none is clearly faster. Where backend and precision are open, what was
+    calibrated comes before anything else.
 
     Args:
         bundle: an exported one.
         backend: what to try first.
         precision: likewise; every one that the bundle has where None.
-        strict: rather none than anything after a refusal.
+        strict: rather none than anything after a step of which nothing holds; after any refusal
+            where backend and precision are both named.
         say: called with a line for every rung that was tried.
 
     Raises:
@@ -158,11 +174,13 @@ def arm(
     golden = GoldenFrames.load(bundle.file(GOLDEN, advice="export it again"))
     # The frames of another camera prove nothing, on any rung.
     Ends.of(graph).check_frame(golden.frames[0])
+    name = None if backend == "auto" else backend
     refused: list[Refusal] = []
-    for step in ladder(bundle, None if backend == "auto" else backend, precision):
-        best, others = _fastest(bundle, golden, step, refused, say)
-        if best and not (strict and refused):
-            _keep_timings(bundle, best.rung, [(best.rung, best.ms), *others])
+    for step in ladder(bundle, name, precision, calibrated=calibrations(bundle)):
+        aside: list[Refusal] = []
+        best, others = _fastest(bundle, golden, step, aside, say)
+        if best and not (strict and name and precision and aside):
+            timing.keep(bundle, [(best.rung, best.ms), *others])
             return Armed(
                 bundle=bundle,
                 backend=best.backend,
@@ -170,11 +188,14 @@ def arm(
                 comparison=best.comparison,
                 timing_ms=best.ms,
                 refused=refused,
+                aside=aside,
                 others=others,
+                advice=missing_engine(bundle) if name is None else None,
             )
         if best:
             best.backend.close()
-        if strict and refused:
+        refused += aside
+        if strict:
             break
     reasons = "; ".join(f"{one.rung}: {one.reason}" for one in refused)
     raise NotArmedError(f"{bundle.path} is not to be trusted on this machine: {reasons}", refused)
@@ -184,7 +205,7 @@ def _fastest(
     bundle: Bundle, golden: GoldenFrames, step: Step, refused: list[Refusal], say: Say
 ) -> tuple[_Passed | None, list[tuple[Rung, float]]]:
     """The best rung of a step that passes, left open; the others, closed, with their times."""
-    last = (state.read_json(state.folder(bundle) / TIMINGS) or {}).get("armed")
+    last = timing.remembered(bundle)
     best: _Passed | None = None
     others: list[tuple[Rung, float]] = []
     for rungs in step:
@@ -211,9 +232,9 @@ def _try(bundle: Bundle, golden: GoldenFrames, rung: Rung) -> _Passed | Refusal:
     comparison: Comparison | None = None
     try:
         backend = rung.load(bundle)
-        comparison = hold(bundle, golden, rung.precision, backend.infer)
+        comparison = hold(bundle, golden, backend)
         if comparison.fault is None:
-            return _Passed(rung, backend, comparison, measure(backend.infer, golden.frames))
+            return _Passed(rung, backend, comparison, timing.measure(backend.infer, golden.frames))
         reason = comparison.fault
     except Exception as error:  # A driver's, a runtime's or our own: none may stop the others.
         known = isinstance(error, (InputError, GateError))
@@ -223,37 +244,15 @@ def _try(bundle: Bundle, golden: GoldenFrames, rung: Rung) -> _Passed | Refusal:
     return Refusal(rung, reason, comparison)
 
 
-def hold(bundle: Bundle, golden: GoldenFrames, precision: Precision, infer: Infer) -> Comparison:
-    """Hold something that runs a bundle's graph against its golden frames.
+def hold(bundle: Bundle, golden: GoldenFrames, backend: Backend) -> Comparison:
+    """Hold what runs a bundle's graph against its golden frames.
+
+    Drift is measured in the threshold that decides over its scores, the bundle's or the one that
+    was calibrated here, whichever is lower.
 
     Raises:
-        InputError: they hold no results in this precision.
+        InputError: they hold no results in its precision.
     """
-    limit = bundle.manifest.threshold_for(precision).score
-    return gate(golden, infer, precision=precision, limit=limit)
-
-
-def measure(infer: Infer, frames: NDArray[np.uint8]) -> float:
-    """Milliseconds per frame, the median of a few, once what is set up at first use is set up."""
-    infer(frames[0])
-    times: list[float] = []
-    while len(times) < FEWEST_REPEATS or (
-        len(times) < MOST_REPEATS and math.fsum(times) < ENOUGH_SECONDS
-    ):
-        began = time.perf_counter()
-        infer(frames[len(times) % len(frames)])
-        times.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(times))
-
-
-def _keep_timings(bundle: Bundle, armed: Rung, timings: list[tuple[Rung, float]]) -> None:
-    """Note what was armed, and what was measured, for who looks; no start hangs on it."""
-    path = state.folder(bundle) / TIMINGS
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    before = (state.read_json(path) or {}).get("rungs")
-    measured = {str(rung): {"ms": round(ms, 3), "measured": now} for rung, ms in timings}
-    rungs = {**(before if isinstance(before, dict) else {}), **measured}
-    try:
-        state.write_json(path, {"armed": str(armed), "rungs": rungs})
-    except InputError:
-        return  # A full disk or a read-only one: parts can be judged all the same.
+    precision = backend.graph.precision
+    limit = drift_limit(bundle, backend.name, precision)
+    return gate(golden, backend.infer, precision=precision, limit=limit)

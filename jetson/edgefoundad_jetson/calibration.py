@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -14,17 +14,11 @@ from edgefoundad.decision import conformal_threshold, needed_for
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.images import SUFFIXES
 from edgefoundad.manifest import Threshold
-from edgefoundad_jetson import loop
+from edgefoundad_jetson.backends.backend import Backend
 from edgefoundad_jetson.doubts import doubts, likeness_of_neighbours
 from edgefoundad_jetson.fitted import Fitted
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.repeats import Repeats
-
-
-class Backend(loop.Backend, Protocol):
-    """What a calibration needs of a backend."""
-
-    name: str
 
 
 @dataclass(frozen=True)
@@ -123,13 +117,14 @@ def calibrate(
     peaks = np.array([part.peak for part in parts])
     threshold = conformal_threshold(scores, peaks, false_alarms=false_alarms, backend=backend.name)
     if likeness_of_neighbours(scores) is not None:
-        threshold = _without_guarantee(threshold)
+        threshold = without_guarantee(threshold)
     names = [part.name for part in parts]
     found = doubts(names, scores, limit=threshold.score, named_as_fitted=len(named), filmed=filmed)
     return Calibrated(threshold, tuple(parts), tuple(left_out), tuple(found))
 
 
-def _without_guarantee(threshold: Threshold) -> Threshold:
+def without_guarantee(threshold: Threshold) -> Threshold:
+    """The same threshold, provisional: it decides, and promises nothing."""
     evidence = threshold.calibration.model_copy(update={"realised_95": None})
     return threshold.model_copy(update={"provisional": True, "calibration": evidence})
 

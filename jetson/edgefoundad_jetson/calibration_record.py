@@ -1,4 +1,4 @@
-"""Calibrations on disk: which threshold decides on this machine, and what it rests on."""
+"""Calibrations on disk: what was found on this machine, with what it rests on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 import edgefoundad
 from edgefoundad import state
-from edgefoundad.bundle import MANIFEST, Bundle, sha256
+from edgefoundad.bundle import Bundle
 from edgefoundad.decision import conformal_threshold
 from edgefoundad.errors import InputError
-from edgefoundad.manifest import Precision, Sha256, Threshold
+from edgefoundad.manifest import Precision, Sha256
 from edgefoundad_jetson.calibration import Calibrated, Scored
+from edgefoundad_jetson.ladder import Rung
 
 HISTORY = "history"
 
@@ -36,6 +36,8 @@ class CalibrationRecord(BaseModel):
         bundle: sha256 of the manifest of the bundle that it belongs to.
         created: when, UTC.
         edgefoundad: the version that made it.
+        rung: what judged, in the words of `Rung`.
+        engine: key of the engine that judged; None where none did.
         source: where the known-good frames came from.
         names_sha256: of the parts' names.
         calibrated: the threshold and its evidence; the threshold must follow from it.
@@ -47,6 +49,8 @@ class CalibrationRecord(BaseModel):
     bundle: Sha256
     backend: str
     precision: Precision
+    rung: str
+    engine: Sha256 | None
     created: str
     edgefoundad: str
     source: str
@@ -73,67 +77,24 @@ class CalibrationRecord(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
-class Deciding:
-    """The threshold that decides on this machine.
-
-    Attributes:
-        record: the calibration that it comes from; None where it is the bundle's own.
-        file: where that lies.
-    """
-
-    threshold: Threshold
-    record: CalibrationRecord | None = None
-    file: Path | None = None
-
-    @property
-    def source(self) -> Literal["calibration", "bundle"]:
-        """Where the threshold comes from."""
-        return "bundle" if self.record is None else "calibration"
-
-
-def deciding_threshold(bundle: Bundle, backend: str, precision: Precision) -> Deciding:
-    """The threshold for what a backend says in a precision: calibrated here, else the bundle's.
-
-    Raises:
-        InputError: there is a calibration that cannot be used. Nothing else takes its place.
-    """
-    file = _file(bundle, backend, precision)
-    record = _read(bundle, file, backend, precision)
-    if record is None:
-        return Deciding(bundle.manifest.threshold_for(precision))
-    return Deciding(record.calibrated.threshold, record, file)
-
-
-def stored_threshold(bundle: Bundle, backend: str, precision: Precision) -> Threshold | None:
-    """The threshold calibrated on this machine; None where there was no calibration.
-
-    Raises:
-        InputError: there is a calibration that cannot be used.
-    """
-    record = _read(bundle, _file(bundle, backend, precision), backend, precision)
-    return record.calibrated.threshold if record else None
-
-
-def is_calibrated(bundle: Bundle, backend: str, precision: Precision) -> bool:
+def is_calibrated(bundle: Bundle, rung: Rung) -> bool:
     """Whether there is a calibration for a backend and precision, fit to be used or not."""
-    return _file(bundle, backend, precision).exists()
+    return file_of(bundle, rung.backend, rung.precision).exists()
 
 
-def any_calibrated(bundle: Bundle) -> bool:
-    """Whether there is a calibration for anything that runs this bundle here."""
-    return any((state.folder(bundle) / state.CALIBRATIONS).glob("*.json"))
+def calibrations(bundle: Bundle) -> set[tuple[str, str]]:
+    """Backend and precision of everything that was calibrated for this bundle here."""
+    found = (state.folder(bundle) / state.CALIBRATIONS).glob("*.json")
+    pairs = (path.stem.rpartition("-") for path in found)
+    return {(backend, precision) for backend, _, precision in pairs}
 
 
-def store(
-    bundle: Bundle, backend: str, precision: Precision, calibrated: Calibrated, *, source: str
-) -> Path:
+def store(bundle: Bundle, rung: Rung, calibrated: Calibrated, *, source: str) -> Path:
     """Make a calibration the one that decides; the one before is kept in the history.
 
     Args:
         bundle: that it belongs to; it is not written to.
-        backend: that judged, by name.
-        precision: of the graph that judged.
+        rung: that judged.
         calibrated: what was found.
         source: where the frames came from, for people.
 
@@ -144,16 +105,18 @@ def store(
         InputError: the state folder cannot be written to.
     """
     record = CalibrationRecord(
-        bundle=sha256(bundle.path / MANIFEST),
-        backend=backend,
-        precision=precision,
+        bundle=bundle.sha256,
+        backend=rung.backend,
+        precision=rung.precision,
+        rung=str(rung),
+        engine=rung.engine_key,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         edgefoundad=edgefoundad.__version__,
         source=source,
         names_sha256=hash_names(calibrated.parts),
         calibrated=calibrated,
     )
-    file = _file(bundle, backend, precision)
+    file = file_of(bundle, rung.backend, rung.precision)
     _keep(file)
     _write(file, (record.model_dump_json(indent=2) + "\n").encode())
     return file
@@ -178,13 +141,18 @@ def refuse_unwritable(bundle: Bundle) -> None:
         ) from None
 
 
-def _file(bundle: Bundle, backend: str, precision: Precision) -> Path:
+def file_of(bundle: Bundle, backend: str, precision: Precision) -> Path:
+    """Where a calibration lies, if there is one."""
     return state.folder(bundle) / state.CALIBRATIONS / f"{backend}-{precision}.json"
 
 
-def _read(
-    bundle: Bundle, file: Path, backend: str, precision: Precision
-) -> CalibrationRecord | None:
+def read(bundle: Bundle, backend: str, precision: Precision) -> CalibrationRecord | None:
+    """The calibration of a backend and precision; None where there is none.
+
+    Raises:
+        InputError: there is one that cannot be used. Nothing else takes its place.
+    """
+    file = file_of(bundle, backend, precision)
     advice = "calibrate again, or remove it to judge by the bundle's own threshold"
     try:
         record = CalibrationRecord.model_validate_json(file.read_bytes())
@@ -202,7 +170,7 @@ def _read(
             f"{advice}"
         ) from None
     found = (record.bundle, record.backend, record.precision)
-    if found != (sha256(bundle.path / MANIFEST), backend, precision):
+    if found != (bundle.sha256, backend, precision):
         raise InputError(
             f"the calibration {file} is for {record.backend} in {record.precision} and the bundle "
             f"with the hash {record.bundle[:12]}; expected {backend} in {precision} and "

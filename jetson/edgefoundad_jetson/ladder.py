@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from edgefoundad import engine
 from edgefoundad.bundle import Bundle
 from edgefoundad.engine import BuildOptions, EngineRecord
 from edgefoundad.errors import InputError
+from edgefoundad.machine import find_gpu
 from edgefoundad.manifest import Precision
 from edgefoundad_jetson.backends.backend import Backend
 
@@ -51,6 +53,11 @@ class Rung:
             said += f", {self.built.options.words}"
         return said
 
+    @property
+    def engine_key(self) -> str | None:
+        """Of the engine; None where there is none."""
+        return self.built.key if self.built else None
+
     def load(self, bundle: Bundle) -> Backend:
         """Get ready to run.
 
@@ -81,7 +88,13 @@ Step = list[list[Rung]]
 stands in for it where it is refused."""
 
 
-def ladder(bundle: Bundle, backend: BackendName | None, precision: Precision | None) -> list[Step]:
+def ladder(
+    bundle: Bundle,
+    backend: BackendName | None,
+    precision: Precision | None,
+    *,
+    calibrated: Collection[tuple[str, str]] = (),
+) -> list[Step]:
     """The steps to try in this order; a later one is slower, or no more than a way out.
 
     A GPU comes before the processor without a measurement: a board's processor would take seconds
@@ -92,6 +105,8 @@ def ladder(bundle: Bundle, backend: BackendName | None, precision: Precision | N
         bundle: an exported one.
         backend: what was asked for; None for whatever is best here.
         precision: likewise.
+        calibrated: backends and precisions that this machine has a calibration of: where nothing
+            was asked for they come first, even fp16 on a processor.
     """
     graphs = bundle.manifest.graphs
     wanted: list[Precision] = [precision] if precision else list(graphs)
@@ -103,11 +118,27 @@ def ladder(bundle: Bundle, backend: BackendName | None, precision: Precision | N
         _cuda(wanted),
         _processor(worthwhile, asked=backend == "openvino"),
     ]
+    if not backend and not precision:
+        every = [*best[0], *best[1], *_processor(wanted, asked=False)]
+        ours = [one for one in every if (one[0].backend, one[0].precision) in calibrated]
+        best = [ours, *best]
     if backend:
         best = [[one for one in step if one[0].backend == backend] for step in best]
     # OpenVINO before onnxruntime, and not because it is faster: a way out is taken, not chosen.
     processor = [[rungs] for rungs in _processor(fp32, asked=False)]
     return _once([*best, _engines(bundle, fp32, asked=False), *processor, _safe(bundle)])
+
+
+def missing_engine(bundle: Bundle) -> str | None:
+    """What to do where TensorRT could run this bundle and no engine was built; None elsewhere."""
+    if find_gpu() is None or engine.plans(bundle):
+        return None
+    if not any(importlib.util.find_spec(name) for name in get_args(engine.Product)):
+        return None
+    return (
+        "this machine has no engine of this bundle: build one with "
+        f"`edgefoundad export {bundle.path} --trt`"
+    )
 
 
 def _engines(bundle: Bundle, precisions: list[Precision], *, asked: bool) -> Step:

@@ -5,23 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.decision import Verdict, decide
-from edgefoundad.manifest import GraphRecord, Threshold
+from edgefoundad.manifest import Threshold
+from edgefoundad_jetson.backends.backend import Backend
 from edgefoundad_jetson.frame import Frame
-
-
-class Backend(Protocol):
-    """What the loop needs of a backend."""
-
-    graph: GraphRecord
-
-    def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-        """A frame, uint8 [H, W, C], to its difference map, float32 [h, w], and score."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def test_run_and_eval_judge_by_what_was_calibrated_here(
         s for s in edgefoundad("run", exported, good).stdout.splitlines() if "threshold" in s
     ]
     assert "at most 5% false alarms on average, calibrated on this machine" in said
-    assert "onnxruntime in fp32 on 20 good parts" in said
+    assert "onnxruntime fp32 on 20 good parts" in said
 
     figures = json.loads(edgefoundad("eval", exported, parts, "--json", "-").stdout)
     assert (figures["threshold"], figures["threshold_source"]) == (
@@ -86,6 +86,37 @@ def test_run_and_eval_judge_by_what_was_calibrated_here(
     # Calibrated again: the threshold before is the one that decided.
     again = edgefoundad(*words, "--false-alarms", "10%", "--json")
     assert json.loads(again.stdout)["previous"]["threshold"] == facts["threshold"]
+
+
+def test_a_start_on_what_was_not_calibrated_is_loud(
+    edgefoundad: Run, exported: Path, line: Path
+) -> None:
+    pytest.importorskip("openvino")
+    words = ("--backend", "onnxruntime", "--false-alarms", "5%", "--json")
+    assert edgefoundad("calibrate", exported, line, *words).returncode == 0
+    run = ("run", exported, line / "part01.png", "--backend", "openvino")
+    done = edgefoundad(*run, "--json")
+    assert last_of(done)["threshold_source"] == "bundle"
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("edgefoundad: warning: this machine was calibrated with onnxruntime in")
+    assert "warning: this machine was calibrated" in edgefoundad(*run).stdout
+    refused = edgefoundad(*run, "--strict")
+    assert refused.returncode == 3
+    assert "OpenVINO fp32 was not" in " ".join(refused.stderr.split())
+
+
+def test_what_was_named_is_calibrated_or_nothing(
+    edgefoundad: Run, exported: Path, line: Path, state: Path
+) -> None:
+    words = ("calibrate", exported, line, "--backend", "tensorrt", "--false-alarms", "5%")
+    done = edgefoundad(*words)
+    assert done.returncode == 3
+    assert "no fp32 engine of this bundle" in done.stderr
+    assert not [path for path in state.glob("*/calibrations/**/*") if path.is_file()]
+    # And a path that leads nowhere is found before anything is armed.
+    done = edgefoundad("calibrate", exported, line / "nowhere", "--backend", "tensorrt")
+    assert done.returncode == 2
+    assert "found nothing at" in done.stderr
 
 
 def test_a_person_is_told_the_guarantee_and_what_more_would_take(

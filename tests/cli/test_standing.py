@@ -121,4 +121,16 @@ def test_verify_records_a_failure_before_it_ends(edgefoundad: Run, bundle: Path)
 def test_times_are_kept_where_the_state_is(edgefoundad: Run, exported: Path, state: Path) -> None:
     assert edgefoundad("verify", exported, "--backend", "onnxruntime").returncode == 0
     (kept,) = state.glob("*/timings.json")
-    assert json.loads(kept.read_text())["armed"] == "onnxruntime fp32"
+    assert list(json.loads(kept.read_text())["rungs"]) == ["onnxruntime fp32"]
+
+
+def test_only_a_start_that_was_told_nothing_moves_the_station(
+    edgefoundad: Run, exported: Path, parts: Path, state: Path
+) -> None:
+    part = next((parts / "test/good").iterdir())
+    assert edgefoundad("run", exported, part, "--backend", "onnxruntime").returncode == 0
+    assert edgefoundad("verify", exported).returncode == 0
+    (kept,) = state.glob("*/timings.json")
+    assert "armed" not in json.loads(kept.read_text())
+    done = edgefoundad("run", exported, part, "--json")
+    assert json.loads(kept.read_text())["armed"] == summary(done)["rung"]

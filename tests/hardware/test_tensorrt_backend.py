@@ -17,11 +17,12 @@ from edgefoundad.engine import EngineRecord
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import GoldenFrames
 from edgefoundad.machine import find_gpu
-from edgefoundad_jetson.arming import NotArmedError, arm, hold, measure
+from edgefoundad_jetson.arming import NotArmedError, arm, hold
 from edgefoundad_jetson.backends.cuda import open_cuda
 from edgefoundad_jetson.backends.memory import MappedMemory, PinnedMemory, share
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
+from edgefoundad_jetson.timing import measure
 
 if find_gpu() is None:
     pytest.skip("needs an NVIDIA GPU and its driver", allow_module_level=True)
@@ -101,7 +102,7 @@ def test_shared_memory_is_of_the_gpu_s_kind_and_carries_bytes_both_ways() -> Non
 def test_it_is_built_gated_and_timed(
     opened: Bundle, backend: TensorRtBackend, golden: GoldenFrames
 ) -> None:
-    comparison = hold(opened, golden, "fp32", backend.infer)
+    comparison = hold(opened, golden, backend)
     assert comparison.fault is None
     milliseconds = measure(backend.infer, golden.frames)
     print(
@@ -224,7 +225,7 @@ def test_an_engine_of_a_graph_with_an_altered_weight(
     record = build_engine(opened, "fp32")
     backend = TensorRtBackend(opened, "fp32", engines.plan_path(opened, record))
     golden = GoldenFrames.load(bundle / GOLDEN)
-    comparison = hold(opened, golden, "fp32", backend.infer)
+    comparison = hold(opened, golden, backend)
     backend.close()
     assert "of the threshold off" in str(comparison.fault)
     with pytest.raises(NotArmedError) as caught:
@@ -239,4 +240,4 @@ def test_onnxruntime_on_cuda_is_gated_like_everything_else(
         backend = OnnxRuntimeBackend(opened, device="cuda")
     except InputError as error:
         pytest.skip(str(error))
-    assert hold(opened, golden, "fp32", backend.infer).fault is None
+    assert hold(opened, golden, backend).fault is None

@@ -16,14 +16,19 @@ from numpy.typing import NDArray
 
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
+from edgefoundad.decision import conformal_threshold
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import GoldenFrames, Results
+from edgefoundad.machine import Gpu
 from edgefoundad.manifest import GraphRecord, Manifest
 from edgefoundad.state import folder as state_folder
 from edgefoundad_jetson import ladder as rungs
-from edgefoundad_jetson.arming import TIMINGS, Armed, NotArmedError, arm
+from edgefoundad_jetson.arming import Armed, NotArmedError, arm
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+from edgefoundad_jetson.calibration import Calibrated, Scored
+from edgefoundad_jetson.calibration_record import store
 from edgefoundad_jetson.ladder import Rung, ladder
+from edgefoundad_jetson.timing import TIMINGS, remembered
 
 Frame = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -125,7 +130,8 @@ def lying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Liar]]:
         def load(rung: Rung, bundle: Bundle) -> Any:
             if on and not on(rung):
                 return honest(rung, bundle)
-            made.append(Liar(rung, OnnxRuntimeBackend(bundle), lie))
+            honestly = OnnxRuntimeBackend(bundle, rung.precision)
+            made.append(Liar(rung, honestly, lie))
             return made[-1]
 
         monkeypatch.setattr(Rung, "load", load)
@@ -213,23 +219,27 @@ def test_the_fastest_of_a_step_is_taken_and_the_others_are_closed(
 def test_noise_of_the_clock_does_not_change_what_is_armed(
     opened: Bundle, lying: Callable[..., list[Liar]]
 ) -> None:
-    waits = {"openvino": 0.10, "onnxruntime": 0.16}
+    waits = {"openvino": 0.15, "onnxruntime": 0.30}
 
     def slow(liar: Liar, frame: Frame) -> Said:
         time.sleep(waits[liar.rung.backend])
         return liar.truth(frame)
 
     lying(slow)
-    assert arm(opened).rung.backend == "openvino"
+    armed = arm(opened)
+    assert armed.rung.backend == "openvino"
+    armed.remember()
     # The other becomes faster, but not by as much as a busy machine makes a difference.
-    waits["openvino"] = 0.17
+    waits["openvino"] = 0.34
     armed = arm(opened)
     assert armed.rung.backend == "openvino"
     assert "as at the last start: no other is 25% faster" in armed.why
-    waits["openvino"] = 0.40
+    waits["openvino"] = 0.90
     armed = arm(opened)
     assert armed.rung.backend == "onnxruntime"
     assert "the fastest that passes" in armed.why
+    # Looking moves nothing.
+    assert remembered(opened) == "OpenVINO fp32"
 
 
 def test_what_was_asked_for_comes_first_and_strict_is_content_with_it(opened: Bundle) -> None:
@@ -269,7 +279,7 @@ def test_times_that_were_spoilt_are_made_again(opened: Bundle, text: str) -> Non
     path = state_folder(opened) / TIMINGS
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    arm(opened, backend="onnxruntime")
+    arm(opened, backend="onnxruntime").remember()
     kept = json.loads(path.read_text())
     assert (kept["armed"], list(kept["rungs"])) == ("onnxruntime fp32", ["onnxruntime fp32"])
 
@@ -355,6 +365,138 @@ def test_the_last_way_out_is_the_safe_graph(bundle: Path, lying: Callable[..., l
     lying(LIES["map shifted"][0], lambda rung: not rung.safe)
     armed = arm(rewritten(bundle, graphs={"fp32": fp32}))
     assert str(armed.rung) == "onnxruntime fp32, safe graph"
+
+
+# What was calibrated
+
+
+def calibrate_on(bundle: Bundle, rung: Rung, *, limit: float = 0.5) -> None:
+    scores = [limit * (0.5 + 0.5 * i / 20) for i in range(1, 21)]
+    threshold = conformal_threshold(
+        np.array(scores), np.array(scores), false_alarms=0.05, backend=rung.backend
+    )
+    parts = tuple(Scored(f"{i}.png", score, score) for i, score in enumerate(scores))
+    store(bundle, rung, Calibrated(threshold, parts, (), ()), source="/line")
+
+
+def truth(liar: Liar, frame: Frame) -> Said:
+    return liar.truth(frame)
+
+
+@pytest.fixture
+def three_precisions(bundle: Path, two_precisions: Bundle) -> Bundle:
+    golden = GoldenFrames.load(bundle / contract.GOLDEN)
+    golden.graphs["fp16"] = golden.graphs["fp32"]
+    golden.save(bundle / contract.GOLDEN)
+    graphs = two_precisions.manifest.graphs
+    fp16 = graphs["fp32"].model_copy(update={"precision": "fp16"})
+    return rewritten(bundle, graphs={**graphs, "fp16": fp16})
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_what_was_calibrated_stays_armed(
+    three_precisions: Bundle, lying: Callable[..., list[Liar]]
+) -> None:
+    lying(truth)
+    rung = Rung("onnxruntime", "fp16")  # Which a processor is not otherwise given.
+    calibrate_on(three_precisions, rung)
+    armed = arm(three_precisions)
+    assert (armed.rung, armed.refused, armed.others) == (rung, [], [])
+    assert (armed.deciding.source, armed.uncalibrated) == ("calibration", None)
+    # Whoever names something gets that, and is told.
+    named = arm(three_precisions, backend="onnxruntime", precision="fp32")
+    assert named.deciding.source == "bundle"
+    assert "calibrated with onnxruntime in fp16, and onnxruntime fp32 was not" in str(
+        named.uncalibrated
+    )
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_a_calibrated_rung_that_is_refused_is_a_fallback(
+    two_precisions: Bundle, lying: Callable[..., list[Liar]]
+) -> None:
+    lying(LIES["map shifted"][0], lambda rung: rung.backend == "openvino")
+    calibrate_on(two_precisions, Rung("openvino", "fp32"))
+    armed = arm(two_precisions)
+    assert str(armed.refused[0].rung) == "OpenVINO fp32"
+    assert armed.uncalibrated is not None
+    with pytest.raises(NotArmedError):
+        arm(two_precisions, strict=True)
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_of_two_calibrated_rungs_the_one_of_the_last_start_is_taken(
+    opened: Bundle, lying: Callable[..., list[Liar]]
+) -> None:
+    waits = {"openvino": 0.02, "onnxruntime": 0.10}
+
+    def slow(liar: Liar, frame: Frame) -> Said:
+        time.sleep(waits[liar.rung.backend])
+        return liar.truth(frame)
+
+    lying(slow)
+    for backend in ("openvino", "onnxruntime"):
+        calibrate_on(opened, Rung(backend, "fp32"))  # type: ignore[arg-type]
+    assert arm(opened).rung.backend == "openvino"
+    arm(opened, backend="onnxruntime").remember()
+    # However much faster the other is.
+    assert arm(opened).rung.backend == "onnxruntime"
+
+
+def test_drift_counts_in_the_threshold_that_decides(
+    opened: Bundle, lying: Callable[..., list[Liar]]
+) -> None:
+    limit = opened.manifest.threshold.score
+
+    def off(liar: Liar, frame: Frame) -> Said:
+        difference, score = liar.truth(frame)
+        return difference, score + 0.005 * limit
+
+    lying(off)
+    assert arm(opened, backend="onnxruntime", precision="fp32").refused == []
+    # Half a per cent of the bundle's threshold is 5 % of the one that was calibrated.
+    calibrate_on(opened, Rung("onnxruntime", "fp32"), limit=limit / 10)
+    with pytest.raises(NotArmedError, match="of the threshold off"):
+        arm(opened, backend="onnxruntime", precision="fp32", strict=True)
+
+
+# Alternatives
+
+
+@pytest.mark.usefixtures("everything_installed")
+def test_an_alternative_that_is_refused_is_no_fallback(
+    opened: Bundle, lying: Callable[..., list[Liar]]
+) -> None:
+    lying(LIES["map shifted"][0], on_openvino)
+    armed = arm(opened, strict=True)
+    assert (str(armed.rung), armed.refused) == ("onnxruntime fp32", [])
+    assert [str(one.rung) for one in armed.aside] == ["OpenVINO fp32"]
+
+
+def test_a_gpu_without_an_engine_is_mentioned(
+    opened: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert arm(opened).advice is None  # With no GPU there is nothing to build for.
+    monkeypatch.setattr(rungs, "find_gpu", lambda: Gpu("Orin", "8.7", integrated=True))
+    found = rungs.importlib.util.find_spec
+    monkeypatch.setattr(
+        rungs.importlib.util,
+        "find_spec",
+        lambda name: object() if name == "tensorrt" else found(name),
+    )
+    armed = arm(opened)
+    assert armed.refused == []
+    assert "no engine of this bundle: build one with `edgefoundad export" in str(armed.advice)
+    assert arm(opened, backend="onnxruntime").advice is None
+
+
+def test_an_armed_backend_is_closed_at_the_end(
+    opened: Bundle, lying: Callable[..., list[Liar]]
+) -> None:
+    made = lying(truth)
+    with pytest.raises(RuntimeError), arm(opened, backend="onnxruntime", precision="fp32"):
+        raise RuntimeError("a sink")
+    assert [liar.closed for liar in made] == [True]
 
 
 # The ladder

@@ -32,6 +32,7 @@ class ByFirstPixels:
     """A backend whose score lies in the frame's first bytes, so that a test can choose it."""
 
     name = "onnxruntime"
+    device = "a test"
 
     def __init__(self, graph: GraphRecord) -> None:
         self.graph = graph
@@ -43,6 +44,8 @@ class ByFirstPixels:
         self._map[:] = 0
         self._map[2, 3] = 2 * score
         return self._map, score
+
+    def close(self) -> None: ...
 
 
 @pytest.fixture

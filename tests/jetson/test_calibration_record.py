@@ -18,16 +18,15 @@ from hypothesis import strategies as st
 from edgefoundad import state as machine
 from edgefoundad.bundle import Bundle
 from edgefoundad.decision import conformal_threshold
+from edgefoundad.engine import BuildOptions, EngineRecord, now
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import Manifest
 from edgefoundad_jetson.calibration import Calibrated, LeftOut, Scored
-from edgefoundad_jetson.calibration_record import (
-    deciding_threshold,
-    refuse_unwritable,
-    store,
-    stored_threshold,
-)
+from edgefoundad_jetson.calibration_record import read, refuse_unwritable, store
+from edgefoundad_jetson.deciding import deciding_threshold, drift_limit
+from edgefoundad_jetson.ladder import Rung
 
+RUNG = Rung("onnxruntime", "fp32")
 SCORES = [0.1 + 0.01 * i for i in range(20)]
 
 
@@ -50,8 +49,8 @@ def bare(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 
 def test_without_a_calibration_the_bundle_s_own_threshold_decides(bare: Bundle) -> None:
-    assert stored_threshold(bare, "onnxruntime", "fp32") is None
-    chosen = deciding_threshold(bare, "onnxruntime", "fp32")
+    assert read(bare, "onnxruntime", "fp32") is None
+    chosen = deciding_threshold(bare, RUNG)
     assert chosen.threshold == bare.manifest.threshold
     assert (chosen.source, chosen.record, chosen.file) == ("bundle", None, None)
 
@@ -65,9 +64,9 @@ def test_what_was_stored_comes_back_to_the_last_bit(
     bare: Bundle, pairs: list[tuple[float, float]]
 ) -> None:
     calibrated = made_of([score for score, _ in pairs], [peak for _, peak in pairs])
-    file = store(bare, "onnxruntime", "fp32", calibrated, source="/line")
-    chosen = deciding_threshold(bare, "onnxruntime", "fp32")
-    assert chosen.threshold == calibrated.threshold == stored_threshold(bare, "onnxruntime", "fp32")
+    file = store(bare, RUNG, calibrated, source="/line")
+    chosen = deciding_threshold(bare, RUNG)
+    assert chosen.threshold == calibrated.threshold
     assert (chosen.source, chosen.file) == ("calibration", file)
     assert chosen.record is not None
     assert chosen.record.calibrated == calibrated
@@ -81,22 +80,22 @@ def test_a_calibration_without_a_guarantee_comes_back_without_one(bare: Bundle) 
         sure,
         threshold=sure.threshold.model_copy(update={"provisional": True, "calibration": evidence}),
     )
-    store(bare, "onnxruntime", "fp32", unsure, source="/line")
-    assert stored_threshold(bare, "onnxruntime", "fp32") == unsure.threshold
+    store(bare, RUNG, unsure, source="/line")
+    assert deciding_threshold(bare, RUNG).threshold == unsure.threshold
 
 
 def test_a_calibration_is_for_one_backend_precision_and_bundle(
     bare: Bundle, manifest: Manifest, tmp_path: Path
 ) -> None:
     before = (bare.path / "manifest.json").read_bytes()
-    file = store(bare, "onnxruntime", "fp32", made_of(SCORES), source="/line")
+    file = store(bare, RUNG, made_of(SCORES), source="/line")
     assert file.is_relative_to(machine.root())
-    assert stored_threshold(bare, "openvino", "fp32") is None
-    assert stored_threshold(bare, "onnxruntime", "int8") is None
+    assert read(bare, "openvino", "fp32") is None
+    assert read(bare, "onnxruntime", "int8") is None
     # Another detector, or the same one exported again, starts anew.
     other = manifest.model_copy(update={"name": "other"})
     (tmp_path / "manifest.json").write_text(other.to_json())
-    assert stored_threshold(Bundle(tmp_path, other), "onnxruntime", "fp32") is None
+    assert read(Bundle(tmp_path, other), "onnxruntime", "fp32") is None
     # The bundle itself is never written to.
     assert [path.name for path in bare.path.iterdir()] == ["manifest.json"]
     assert (bare.path / "manifest.json").read_bytes() == before
@@ -104,11 +103,73 @@ def test_a_calibration_is_for_one_backend_precision_and_bundle(
     assert file.stat().st_mode & 0o444 == 0o444
 
 
+def engine_built(**options: object) -> EngineRecord:
+    return EngineRecord(
+        product="tensorrt",
+        version="10.3.0",
+        gpu="Orin",
+        compute_capability="8.7",
+        l4t="36.4.3",
+        graph_sha256="0" * 64,
+        precision="fp32",
+        options=BuildOptions.model_validate(options),
+        plan="x.plan",
+        sha256="0" * 64,
+        size=1,
+        workspace=None,
+        seconds=1.0,
+        made=now(),
+    )
+
+
+def test_a_calibration_promises_nothing_for_what_was_not_calibrated(bare: Bundle) -> None:
+    one = Rung("tensorrt", "fp32", built=engine_built())
+    newer = engine_built().model_copy(update={"version": "10.16.2"})
+    store(bare, one, made_of(SCORES), source="/line")
+    assert deciding_threshold(bare, one).doubt is None
+    # The same engine, built again.
+    assert deciding_threshold(bare, Rung("tensorrt", "fp32", built=engine_built())).doubt is None
+    for other, said in (
+        (Rung("tensorrt", "fp32", built=newer), "another engine of TensorRT fp32"),
+        (Rung("tensorrt", "fp32", built=engine_built(optimization_level=2)), "builder level 2"),
+    ):
+        chosen = deciding_threshold(bare, other)
+        assert chosen.source == "calibration"
+        assert chosen.threshold.score == made_of(SCORES).threshold.score
+        assert chosen.threshold.provisional
+        assert chosen.threshold.calibration.realised_95 is None
+        assert said in str(chosen.doubt)
+        assert "calibrate again" in str(chosen.doubt)
+
+
+def test_onnxruntime_on_cuda_is_not_what_the_processor_was_calibrated_on(bare: Bundle) -> None:
+    store(bare, RUNG, made_of(SCORES), source="/line")
+    chosen = deciding_threshold(bare, Rung("onnxruntime", "fp32", device="cuda"))
+    assert chosen.threshold.provisional
+    assert "calibrated on onnxruntime fp32, and this is onnxruntime fp32 on CUDA" in str(
+        chosen.doubt
+    )
+
+
+def test_drift_is_measured_in_the_lower_threshold(bare: Bundle) -> None:
+    own = bare.manifest.threshold.score
+    assert drift_limit(bare, "onnxruntime", "fp32") == own
+    low = made_of([own / 2 + own * score / 100 for score in SCORES])
+    file = store(bare, RUNG, low, source="/line")
+    assert drift_limit(bare, "onnxruntime", "fp32") == low.threshold.score < own
+    assert drift_limit(bare, "openvino", "fp32") == own
+    store(bare, RUNG, made_of([9 + score for score in SCORES]), source="/line")
+    assert drift_limit(bare, "onnxruntime", "fp32") == own
+    # It is whoever judges by it that refuses it.
+    file.write_bytes(b"damaged")
+    assert drift_limit(bare, "onnxruntime", "fp32") == own
+
+
 def test_the_newest_decides_and_the_earlier_ones_are_kept(bare: Bundle) -> None:
     for step in range(12):
         calibrated = made_of([score + step for score in SCORES])
-        file = store(bare, "onnxruntime", "fp32", calibrated, source=f"/line/{step}")
-    newest = deciding_threshold(bare, "onnxruntime", "fp32").record
+        file = store(bare, RUNG, calibrated, source=f"/line/{step}")
+    newest = deciding_threshold(bare, RUNG).record
     assert newest is not None
     assert newest.source == "/line/11"
     history = file.parent / "history"
@@ -163,20 +224,19 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_or_foreign_file_is_refused_and_not_passed_over(
     bare: Bundle, damage: str
 ) -> None:
-    file = store(bare, "onnxruntime", "fp32", made_of(SCORES), source="/line")
+    file = store(bare, RUNG, made_of(SCORES), source="/line")
     DAMAGES[damage](file)
-    for read in (stored_threshold, deciding_threshold):
-        with pytest.raises(InputError, match="calibrate again, or remove it") as error:
-            read(bare, "onnxruntime", "fp32")
-        assert len(str(error.value).splitlines()) == 1
-        assert str(file) in str(error.value)
+    with pytest.raises(InputError, match="calibrate again, or remove it") as error:
+        deciding_threshold(bare, RUNG)
+    assert len(str(error.value).splitlines()) == 1
+    assert str(file) in str(error.value)
 
 
 def test_calibrating_again_replaces_a_damaged_file_and_keeps_it(bare: Bundle) -> None:
-    file = store(bare, "onnxruntime", "fp32", made_of(SCORES), source="/line")
+    file = store(bare, RUNG, made_of(SCORES), source="/line")
     file.write_bytes(b"\xff damaged")
-    store(bare, "onnxruntime", "fp32", made_of(SCORES), source="/line")
-    assert stored_threshold(bare, "onnxruntime", "fp32") == made_of(SCORES).threshold
+    store(bare, RUNG, made_of(SCORES), source="/line")
+    assert deciding_threshold(bare, RUNG).threshold == made_of(SCORES).threshold
     kept = file.parent / "history" / "onnxruntime-fp32-1.json"
     assert kept.read_bytes() == b"\xff damaged"
 
@@ -190,7 +250,7 @@ def test_a_state_folder_that_cannot_be_written_to_is_one_clear_error(
     with pytest.raises(InputError, match=r"cannot write to .* EDGEFOUNDAD_STATE"):
         refuse_unwritable(bare)
     with pytest.raises(InputError):
-        store(bare, "onnxruntime", "fp32", made_of(SCORES), source="/line")
+        store(bare, RUNG, made_of(SCORES), source="/line")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -199,14 +259,14 @@ def test_a_read_only_state_folder_is_one_clear_error(bare: Bundle, state: Path) 
     with pytest.raises(InputError, match=r"Permission denied.*EDGEFOUNDAD_STATE"):
         refuse_unwritable(bare)
     with pytest.raises(InputError, match="EDGEFOUNDAD_STATE"):
-        store(bare, "onnxruntime", "fp32", made_of(SCORES), source="/line")
-    assert stored_threshold(bare, "onnxruntime", "fp32") is None
+        store(bare, RUNG, made_of(SCORES), source="/line")
+    assert read(bare, "onnxruntime", "fp32") is None
 
 
 def test_a_full_disk_leaves_the_calibration_that_decided(
     bare: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(bare, "onnxruntime", "fp32", made_of(SCORES), source="/line")
+    store(bare, RUNG, made_of(SCORES), source="/line")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -214,8 +274,8 @@ def test_a_full_disk_leaves_the_calibration_that_decided(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(InputError, match="No space left on device"):
-            store(bare, "onnxruntime", "fp32", made_of([9 + s for s in SCORES]), source="/other")
-    record = deciding_threshold(bare, "onnxruntime", "fp32").record
+            store(bare, RUNG, made_of([9 + s for s in SCORES]), source="/other")
+    record = deciding_threshold(bare, RUNG).record
     assert record is not None
     assert record.source == "/line"
 
@@ -228,8 +288,11 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.decision import conformal_threshold
 from edgefoundad.manifest import Manifest
 from edgefoundad_jetson.calibration import Calibrated, Scored
-from edgefoundad_jetson.calibration_record import deciding_threshold, store
+from edgefoundad_jetson.calibration_record import store
+from edgefoundad_jetson.deciding import deciding_threshold, drift_limit
+from edgefoundad_jetson.ladder import Rung
 
+RUNG = Rung("onnxruntime", "fp32")
 folder = Path(sys.argv[1])
 bundle = Bundle(folder, Manifest.model_validate_json((folder / "manifest.json").read_text()))
 
@@ -237,10 +300,10 @@ def write(version):
     scores = version + np.arange(200) / 200
     threshold = conformal_threshold(scores, scores, false_alarms=0.1, backend="onnxruntime")
     parts = tuple(Scored(f"{i}.png", float(s), float(s)) for i, s in enumerate(scores))
-    store(bundle, "onnxruntime", "fp32", Calibrated(threshold, parts, (), ()), source=str(version))
+    store(bundle, RUNG, Calibrated(threshold, parts, (), ()), source=str(version))
 
 def whole():
-    chosen = deciding_threshold(bundle, "onnxruntime", "fp32")
+    chosen = deciding_threshold(bundle, RUNG)
     assert chosen.record and int(chosen.threshold.score) == int(chosen.record.source)
     return int(chosen.record.source)
 
@@ -276,7 +339,7 @@ def test_a_killed_store_leaves_the_old_calibration_or_the_new(bare: Bundle) -> N
     assert done.returncode == 0, done.stderr
     # Otherwise the writers died before they wrote anything, and nothing was tested.
     assert int(done.stdout) >= 5
-    record = deciding_threshold(bare, "onnxruntime", "fp32").record
+    record = deciding_threshold(bare, RUNG).record
     assert record is not None
     assert record.source == done.stdout.strip()
     # No calibration that decided was lost, and none was kept twice over an interruption.

@@ -24,6 +24,9 @@ from edgefoundad_jetson.sources import open_source
 class ByBrightness:
     """A backend whose score is the frame's mean, with one hot cell where the frame has one."""
 
+    name = "onnxruntime"
+    device = "a test"
+
     def __init__(self, graph: GraphRecord) -> None:
         self.graph = graph
         cells = graph.frame.map
@@ -34,6 +37,8 @@ class ByBrightness:
         self._map[:] = 0
         self._map[3, 5] = score
         return self._map, score if score < 0.99 else float("nan")
+
+    def close(self) -> None: ...
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from edgefoundad.tensorrt_log import log_of
 from edgefoundad_jetson.arming import arm, hold
 from edgefoundad_jetson.backends import tensorrt
 from edgefoundad_jetson.backends.cuda import open_cuda
+from edgefoundad_jetson.backends.cudapython import CudaPython
 from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
 
 VERSION = "10.3.0"
@@ -256,7 +257,7 @@ def test_every_frame_s_bytes_go_in_and_its_own_results_come_out(
     simulation: Simulation, built: Any, load: Any, opened: Bundle, golden: GoldenFrames
 ) -> None:
     backend = load(built())
-    comparison = hold(opened, golden, "fp32", backend.infer)
+    comparison = hold(opened, golden, backend)
     assert comparison.fault is None
     assert comparison.score_error < 1e-6
     assert (backend.name, backend.device) == ("tensorrt", "Simulated GPU")
@@ -344,7 +345,7 @@ def test_outputs_that_were_marked_to_break_up_a_fusion_have_memory_of_their_own(
 ) -> None:
     simulation.marked = ["softmax_3", "softmax_9"]
     backend = load(built(options=BuildOptions(mark_attention=True)))
-    assert hold(opened, golden, "fp32", backend.infer).fault is None
+    assert hold(opened, golden, backend).fault is None
 
 
 # What is refused
@@ -452,6 +453,53 @@ def test_cuda_without_a_driver_says_so() -> None:
         pytest.skip("there is a driver")
 
 
+class FakeRuntime(ModuleType):
+    """As much of CUDA's runtime as makes a stream and records on it."""
+
+    def __init__(self) -> None:
+        super().__init__("cuda.bindings.runtime")
+        self.capturing = False
+        self.cudaError_t = Enum("cudaError_t", {"cudaSuccess": 0})
+        self.cudaStreamCaptureMode = Enum(
+            "cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1}
+        )
+        self.cudaStreamNonBlocking = 1
+        done = self.cudaError_t.cudaSuccess
+        gpu = SimpleNamespace(name=b"Fake GPU\0", integrated=1)
+        self.cudaGetDeviceCount = lambda: (done, 1)
+        self.cudaSetDevice = lambda index: (done,)
+        self.cudaGetDeviceProperties = lambda index: (done, gpu)
+        self.cudaStreamCreateWithFlags = lambda flags: (done, 7)
+        self.cudaGetLastError = lambda: (done,)
+
+    def cudaStreamBeginCapture(self, stream: int, mode: object) -> tuple[Any]:
+        assert not self.capturing
+        self.capturing = True
+        return (self.cudaError_t.cudaSuccess,)
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple[Any, Any]:
+        assert self.capturing
+        self.capturing = False
+        return self.cudaError_t.cudaSuccess, object()
+
+
+@pytest.mark.parametrize("error", [GateError("TensorRT could not run"), InputError("CUDA cannot")])
+def test_an_engine_that_cannot_be_recorded_leaves_the_stream_usable(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    runtime = FakeRuntime()
+    bindings = ModuleType("cuda.bindings")
+    bindings.runtime = runtime  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+
+    def queue() -> None:
+        raise error
+
+    assert CudaPython().record(queue) is None
+    assert not runtime.capturing
+
+
 # Arming
 
 
@@ -475,7 +523,7 @@ def test_the_engine_before_it_stands_in_for_one_that_is_refused(
     engines.mark_proved(opened, built(version="10.4.0"))
     armed = arm(opened)
     assert str(armed.rung) == "TensorRT fp32, builder level 2"
-    (refusal,) = armed.refused
+    (refusal,) = armed.aside
     assert "was built by tensorrt 10.4.0" in refusal.reason
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefoundad.errors import InputError
+from edgefoundad.errors import GateError, InputError
 
 
 class CudaPython:
@@ -104,7 +104,7 @@ class CudaPython:
         self._call("record a graph", rt.cudaStreamBeginCapture(self._stream, mode))
         try:
             queue()
-        except InputError:
+        except (InputError, GateError):  # CUDA's refusal, or TensorRT's.
             rt.cudaStreamEndCapture(self._stream)
             rt.cudaGetLastError()  # Which clears it.
             return None
