@@ -25,9 +25,9 @@ def command(
         typer.Option(metavar="WxH", help="The camera's frame; default: the first normals'."),
     ] = None,
     channels: Annotated[
-        Literal["gray", "bgr", "rgb", "bgrx", "rgba"],
-        typer.Option(help="The camera's channel order."),
-    ] = "bgr",
+        Literal["gray", "bgr", "rgb", "bgrx", "rgba"] | None,
+        typer.Option(help="The camera's channel order; default: bgr.", show_default=False),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +73,7 @@ def command(
     if trt:
         from edgefoundad.cli import engine
 
-        if frame or force or channels != "bgr" or target or check or triton or openvino:
+        if frame or force or channels or target or check or triton or openvino:
             raise typer.BadParameter(
                 "--frame, --channels, --force, --target, --check, --triton and --openvino belong "
                 "to the PC, not --trt"
@@ -84,20 +84,29 @@ def command(
         raise typer.BadParameter("--strict belongs to --trt")
     from edgefoundad.bundle import Bundle
     from edgefoundad.cli import outlook, serving
+    from edgefoundad.cli.extras import require_rtx
     from edgefoundad.errors import GateError
 
     found = outlook.find(target)
-    wanted = options.precisions(precision or outlook.preferred(found))
-    serving.refuse_early(triton=triton, openvino=openvino)
+    wanted = options.precisions(outlook.preferred(found) if precision is None else precision)
+    if check:
+        require_rtx()
+    serving.refuse_early(bundle, triton=triton, openvino=openvino)
     uses = bool(target or check or triton or openvino)
     refused = {}
     if force or not uses or not Bundle.open(bundle).manifest.graphs:
         exported = _export(
-            bundle, frame, channels=channels, precisions=wanted, force=force, quiet=as_json
+            bundle,
+            frame,
+            channels=channels or "bgr",
+            precisions=wanted,
+            force=force,
+            quiet=as_json,
         )
         opened, refused, warnings = exported.bundle, exported.refused, list(exported.warnings)
     else:
         opened, warnings = Bundle.open(bundle), []
+        _refuse_others(opened, frame, channels=channels, precisions=wanted if precision else [])
     record = _record(opened, refused, warnings)
     if not as_json:
         _show(opened, warnings)
@@ -106,7 +115,8 @@ def command(
     if found:
         record["target"] = outlook.show(found, opened, quiet=as_json)
     first = wanted[0] if precision else "fp32"
-    record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
+    if first not in refused:
+        record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
     if as_json:
         console.print_json(record)
     if refused:
@@ -141,6 +151,31 @@ def _export(
             force=force,
             progress=progress,
         )
+
+
+def _refuse_others(
+    bundle: Bundle, frame: str | None, *, channels: str | None, precisions: list[Precision]
+) -> None:
+    """Refuse graphs that are there where others were asked for.
+
+    Raises:
+        InputError: they take other frames, or one is missing.
+    """
+    from edgefoundad.errors import InputError
+    from edgefoundad.geometry import Size
+
+    graphs = bundle.manifest.graphs
+    takes = graphs["fp32"]
+    missing = [one for one in precisions if one not in graphs]
+    if missing:
+        found = f"no graph in {missing[0]}, only {', '.join(graphs)}"
+    elif channels not in (None, takes.channels):
+        found = f"graphs for {takes.channels} frames, not for {channels}"
+    elif frame and Size(*options.size(frame)) != takes.frame.frame:
+        found = f"graphs for frames of {takes.frame.frame}, not of {frame}"
+    else:
+        return
+    raise InputError(f"bundle {bundle.path} has {found}: add --force to export again")
 
 
 def _record(bundle: Bundle, refused: dict[Precision, str], warnings: list[str]) -> dict[str, Any]:
