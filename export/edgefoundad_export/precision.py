@@ -214,6 +214,11 @@ class Workshop:
                 f"{precision} was not written: its map correlates with fp32's by {correlation:.6f} "
                 f"on defects, at least {bound}"
             )
+        if not (score_scale > 0 and map_scale > 0):
+            raise GateError(
+                f"{precision} was not written: good frames, which differ a little in fp32, come to "
+                "nothing in it, so that no threshold can be set"
+            )
         flipped = np.mean(
             [
                 (got > score_scale * self.limit) != (wanted > self.limit)
