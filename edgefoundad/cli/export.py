@@ -88,11 +88,14 @@ def command(
         raise typer.BadParameter("--strict belongs to --trt")
     from edgefoundad.bundle import Bundle
     from edgefoundad.cli import outlook, serving
+    from edgefoundad.cli.extras import require_rtx
     from edgefoundad.errors import GateError
 
     found = outlook.find(target)
-    wanted = options.precisions(precision or outlook.preferred(found))
-    serving.refuse_early(triton=triton, openvino=openvino)
+    wanted = options.precisions(outlook.preferred(found) if precision is None else precision)
+    if check:
+        require_rtx()
+    serving.refuse_early(bundle, triton=triton, openvino=openvino)
     uses = bool(target or check or triton or openvino)
     refused: dict[Precision, str] = {}
     if force or not uses or not Bundle.open(bundle).manifest.graphs:
@@ -120,7 +123,8 @@ def command(
     if check:
         record["check"] = outlook.check(opened, quiet=as_json)
     first = wanted[0] if precision else "fp32"
-    record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
+    if first not in refused:
+        record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
     if as_json:
         console.print_json(record)
     if not as_json:
@@ -182,6 +186,31 @@ def _export(
             force=force,
             progress=progress,
         )
+
+
+def _refuse_others(
+    bundle: Bundle, frame: str | None, *, channels: str | None, precisions: list[Precision]
+) -> None:
+    """Refuse graphs that are there where others were asked for.
+
+    Raises:
+        InputError: they take other frames, or one is missing.
+    """
+    from edgefoundad.errors import InputError
+    from edgefoundad.geometry import Size
+
+    graphs = bundle.manifest.graphs
+    takes = graphs["fp32"]
+    missing = [one for one in precisions if one not in graphs]
+    if missing:
+        found = f"no graph in {missing[0]}, only {', '.join(graphs)}"
+    elif channels not in (None, takes.channels):
+        found = f"graphs for {takes.channels} frames, not for {channels}"
+    elif frame and Size(*options.size(frame)) != takes.frame.frame:
+        found = f"graphs for frames of {takes.frame.frame}, not of {frame}"
+    else:
+        return
+    raise InputError(f"bundle {bundle.path} has {found}: add --force to export again")
 
 
 def _record(bundle: Bundle, refused: dict[Precision, str], warnings: list[str]) -> dict[str, Any]:

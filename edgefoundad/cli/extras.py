@@ -36,3 +36,16 @@ def require_openvino() -> None:
         raise InputError(
             "this needs OpenVINO, which is not installed here: pip install 'edgefoundad[openvino]'"
         )
+
+
+def require_rtx() -> None:
+    """Refuse early what only TensorRT-RTX can do.
+
+    Raises:
+        InputError: with the command that installs what is missing.
+    """
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        raise InputError(
+            "--check needs TensorRT-RTX, which is not installed here: "
+            "pip install 'edgefoundad[rtx]'"
+        )

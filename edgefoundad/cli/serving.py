@@ -13,20 +13,28 @@ if TYPE_CHECKING:
     from edgefoundad.manifest import Precision
 
 
-def refuse_early(*, triton: Path | None, openvino: Path | None) -> None:
+def refuse_early(path: Path, *, triton: Path | None, openvino: Path | None) -> None:
     """Refuse what cannot be written before minutes are spent on graphs.
 
+    Args:
+        path: the bundle, whose name the model in the Triton repository gets.
+        triton: the repository.
+        openvino: the folder for OpenVINO's files.
+
     Raises:
-        InputError: OpenVINO is asked for and missing, or a folder cannot be written to.
+        InputError: OpenVINO is asked for and missing, a folder cannot be written to, or somebody
+            else's files are in it.
     """
-    from edgefoundad.bundle import refuse_unwritable
+    from edgefoundad.bundle import Bundle, refuse_unwritable
     from edgefoundad.cli.extras import require_openvino
+    from edgefoundad_export.serving import model_name, refuse_foreign
 
     if openvino:
         require_openvino()
-    for folder in (triton, openvino):
-        if folder:
-            refuse_unwritable(folder)
+    named = triton and triton / model_name(Bundle.open(path))
+    for folder in filter(None, (named, openvino)):
+        refuse_unwritable(folder)
+        refuse_foreign(folder)
 
 
 def write(

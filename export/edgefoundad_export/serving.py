@@ -120,7 +120,7 @@ def writing(target: Path, about: ServingRecord) -> Iterator[Path]:
     Raises:
         InputError: the target holds something else, or cannot be written to.
     """
-    _refuse_foreign(target)
+    refuse_foreign(target)
     with contract.writing(target, force=True, mark=RECORD) as staging:
         yield staging
         hashes = {name: contract.sha256(staging / name) for name in _names(staging)}
@@ -129,14 +129,19 @@ def writing(target: Path, about: ServingRecord) -> Iterator[Path]:
         for path in staging.rglob("*"):
             # Some writers make files that only their owner can read; a server is another user.
             path.chmod(0o755 if path.is_dir() else 0o644)
-        _refuse_foreign(target)
+        refuse_foreign(target)
 
 
-def _refuse_foreign(target: Path) -> None:
-    """Refuse to replace what somebody added or changed."""
+def refuse_foreign(target: Path) -> None:
+    """Refuse to replace what somebody added or changed, or a folder that is none of ours.
+
+    Raises:
+        InputError: the target is one.
+    """
+    contract.refuse_existing(target, force=True, mark=RECORD)
     written = (state.read_json(target / RECORD) or {}).get("files")
     if not isinstance(written, dict):
-        return  # No folder of ours: refused by what looks for the mark, unless it is empty.
+        return  # An empty folder, or none.
     for name in _names(target):
         path = target / name
         try:

@@ -338,6 +338,22 @@ def test_a_precision_that_flips_verdicts_on_good_frames_is_refused(
         Workshop(block, probe, limit=between).make("int8", silent)
 
 
+def test_a_precision_in_which_good_frames_come_to_nothing_is_refused(
+    block_of: BlockOf, probe: Probe
+) -> None:
+    block = block_of()
+    shop = Workshop(block, probe, limit=1.0)
+    infer = open_session(block).infer
+    good = {frame.tobytes() for frame in probe.normal}
+
+    def rounds_small_differences_away(frame: Any) -> tuple[Any, float]:
+        difference, score = infer(frame)
+        return difference, 0.0 if frame.tobytes() in good else score
+
+    with pytest.raises(GateError, match="come to nothing"):
+        shop._judged(block, rounds_small_differences_away, "int8", peak=None, kept={})
+
+
 def test_frames_to_judge_by_took_no_part_in_calibration(parts: Path, exported: Path) -> None:
     opened = Bundle.open(exported)
     source = SourceFrames.load(exported / contract.FRAMES)
