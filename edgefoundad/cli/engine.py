@@ -39,7 +39,7 @@ def build(
     from edgefoundad.golden import GoldenFrames
     from edgefoundad_export.build_ladder import prove_engines
 
-    serving.refuse_early(triton=triton, openvino=None)
+    serving.refuse_early(path, triton=triton, openvino=None)
     bundle = Bundle.open(path)
     wanted = _precisions(bundle, precision)
     golden = GoldenFrames.load(bundle.file(GOLDEN, advice="export it again"))

@@ -123,8 +123,7 @@ def command(
     if check:
         record["check"] = outlook.check(opened, quiet=as_json)
     first = wanted[0] if precision else "fp32"
-    if first not in refused:
-        record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
+    record |= serving.write(opened, first, triton=triton, openvino=openvino, quiet=as_json)
     if as_json:
         console.print_json(record)
     if not as_json:
@@ -186,31 +185,6 @@ def _export(
             force=force,
             progress=progress,
         )
-
-
-def _refuse_others(
-    bundle: Bundle, frame: str | None, *, channels: str | None, precisions: list[Precision]
-) -> None:
-    """Refuse graphs that are there where others were asked for.
-
-    Raises:
-        InputError: they take other frames, or one is missing.
-    """
-    from edgefoundad.errors import InputError
-    from edgefoundad.geometry import Size
-
-    graphs = bundle.manifest.graphs
-    takes = graphs["fp32"]
-    missing = [one for one in precisions if one not in graphs]
-    if missing:
-        found = f"no graph in {missing[0]}, only {', '.join(graphs)}"
-    elif channels not in (None, takes.channels):
-        found = f"graphs for {takes.channels} frames, not for {channels}"
-    elif frame and Size(*options.size(frame)) != takes.frame.frame:
-        found = f"graphs for frames of {takes.frame.frame}, not of {frame}"
-    else:
-        return
-    raise InputError(f"bundle {bundle.path} has {found}: add --force to export again")
 
 
 def _record(bundle: Bundle, refused: dict[Precision, str], warnings: list[str]) -> dict[str, Any]:
