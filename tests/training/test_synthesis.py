@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgefoundad.errors import InputError
 from edgefoundad.geometry import Box, Size
 from edgefoundad.training import synthesis
-from edgefoundad.training.frames import SourceFrames, golden_frames
+from edgefoundad.training.frames import MOST_KEPT, SourceFrames, golden_frames
 
 FAMILIES = {**synthesis.SELECTION, **synthesis.TRAINING}
 
@@ -144,7 +144,11 @@ def test_candidates_are_never_compared_on_what_a_projector_is_trained_on() -> No
 
 @pytest.mark.parametrize("normals", [1, 3])
 def test_golden_frames_are_of_every_kind_and_asymmetric(normals: int) -> None:
-    made = golden_frames([frame(70, 50, seed=i) for i in range(normals)], 0, seen=Box(0, 0, 70, 50))
+    parts = [frame(70, 50, seed=i) for i in range(normals)]
+    kept = golden_frames(parts, 0, seen=Box(0, 0, 70, 50))
+    # Beside them the normals as they are, to calibrate precisions on.
+    assert np.array_equal(kept.fitted(Size(70, 50)), np.stack(parts))
+    made = kept.golden()
     assert made.kinds.count("normal") == 2
     assert made.kinds.count("defect") == 2
     assert made.kinds.count("colour") == 1
@@ -155,6 +159,13 @@ def test_golden_frames_are_of_every_kind_and_asymmetric(normals: int) -> None:
         assert (np.abs(turned - colour).max(-1) > 60).mean() > 0.05
 
 
+def test_of_many_normals_a_few_are_kept() -> None:
+    parts = [frame(70, 50, seed=i) for i in range(MOST_KEPT + 3)]
+    kept = golden_frames(parts, 0, seen=Box(0, 0, 70, 50))
+    assert len(kept.fitted(Size(70, 50))) == MOST_KEPT
+    assert len(kept.golden().frames) == 5
+
+
 def test_source_frames_are_read_back_and_resized(tmp_path: Path) -> None:
     path = tmp_path / "frames.npz"
     made = golden_frames([frame(70, 50)], 3, seen=Box(0, 0, 70, 50))
@@ -162,7 +173,9 @@ def test_source_frames_are_read_back_and_resized(tmp_path: Path) -> None:
     read = SourceFrames.load(path)
     assert read.kinds == made.kinds
     assert np.array_equal(read.frames, made.frames)
-    assert read.resized(Size(140, 100)).shape == (5, 100, 140, 3)
+    assert read.resized(Size(140, 100)).shape == (6, 100, 140, 3)
+    assert read.golden().resized(Size(140, 100)).shape == (5, 100, 140, 3)
+    assert read.fitted(Size(140, 100)).shape == (1, 100, 140, 3)
     assert read.resized(Size(70, 50)) is read.frames
     whole = path.read_bytes()
     for broken in (b"", b"PK\x03\x04 no zip", whole[: len(whole) // 2]):

@@ -234,7 +234,7 @@ def test_synthetic_damage_views_and_golden_frames_stay_in_the_region_of_interest
     golden = golden_frames([frame], 0, seen=ROI)
     made = [view for make in (views, turned, flipped) for view in views_within(make, frame, ROI)]
     assert len(made) == 6 + 7 + 2
-    for changed in [*made, *golden.frames]:
+    for changed in [*made, *golden.golden().frames]:
         assert np.array_equal(changed[outside], frame[outside])
         assert (changed != frame).any()
 
