@@ -92,7 +92,8 @@ def measure(scratch: Path, *, encoder: str, frame: str, size: int) -> list[Row]:
         for backend in ("onnxruntime", "openvino"):
             words = ("--backend", backend, "--precision", precision, "--strict", "--json")
             verified = _call("verify", bundle, *words, allowed=(0, 2, 3))
-            said[backend] = "verified" if verified.returncode == 0 else verified.stderr.strip()
+            fault = verified.stderr.strip().replace(str(bundle), "BUNDLE")
+            said[backend] = "verified" if verified.returncode == 0 else fault
         rows.append(
             {
                 **row,
