@@ -225,6 +225,11 @@ class Workshop:
         scaling = results(infer, self.scaling)
         score_scale = _ratio([s for _, s in scaling], [s for _, s in self.scaled])
         map_scale = _ratio([m.max() for m, _ in scaling], [m.max() for m, _ in self.scaled])
+        if not (score_scale > 0 and map_scale > 0):
+            raise GateError(
+                f"{precision} was not written: good frames, which differ a little in fp32, come to "
+                "nothing in it, so that no threshold can be set"
+            )
         normal, damaged = results(infer, self.probe.normal), results(infer, self.probe.damaged)
         correlation = min(
             correlate(got, wanted)

@@ -344,7 +344,7 @@ def test_a_precision_in_which_good_frames_come_to_nothing_is_refused(
     block = block_of()
     shop = Workshop(block, probe, limit=1.0)
     infer = open_session(block).infer
-    good = {frame.tobytes() for frame in probe.normal}
+    good = {frame.tobytes() for frame in [*probe.normal, *probe.calibrating]}
 
     def rounds_small_differences_away(frame: Any) -> tuple[Any, float]:
         difference, score = infer(frame)
