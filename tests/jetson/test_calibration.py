@@ -20,6 +20,7 @@ from edgefoundad.images import to_channels
 from edgefoundad.manifest import GraphRecord
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 from edgefoundad_jetson.calibration import Calibrated, calibrate
+from edgefoundad_jetson.copies import NO_COPIES
 from edgefoundad_jetson.fitted import Fitted
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.sources import open_source
@@ -32,6 +33,7 @@ class ByFirstPixels:
     """A backend whose score lies in the frame's first bytes, so that a test can choose it."""
 
     name = "onnxruntime"
+    copies = NO_COPIES
     device = "a test"
 
     def __init__(self, graph: GraphRecord) -> None:

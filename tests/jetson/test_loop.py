@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgefoundad.bundle import Bundle
 from edgefoundad.manifest import GraphRecord, Threshold
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+from edgefoundad_jetson.copies import NO_COPIES
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.loop import Outcome, Summary, run_loop
 from edgefoundad_jetson.sinks.jsonlines import JsonLines
@@ -26,6 +27,7 @@ class ByBrightness:
 
     name = "onnxruntime"
     device = "a test"
+    copies = NO_COPIES
 
     def __init__(self, graph: GraphRecord) -> None:
         self.graph = graph

@@ -14,7 +14,8 @@ from edgefoundad.geometry import Size
 from edgefoundad.images import CHANNELS
 from edgefoundad.manifest import GraphRecord
 from edgefoundad_jetson.frame import Frame
-from edgefoundad_jetson.sources import Source, open_source
+from edgefoundad_jetson.sources import open_source
+from edgefoundad_jetson.sources.source import Source
 
 GraphFor = Callable[..., GraphRecord]
 WriteVideo = Callable[..., Path]

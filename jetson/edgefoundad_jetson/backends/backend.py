@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.copies import Copies
 
 
 class Backend(Protocol):
@@ -17,11 +18,13 @@ class Backend(Protocol):
         name: as in `--backend`: "onnxruntime", "openvino" or "tensorrt".
         device: what it runs on, for people.
         graph: which graph, and what it takes.
+        copies: what it moves for each frame.
     """
 
     name: str
     device: str
     graph: GraphRecord
+    copies: Copies
 
     def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """A frame, contiguous uint8 [H, W, C], to its difference map, float32 [h, w], and score.

@@ -12,6 +12,7 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import GraphRecord, Precision
 from edgefoundad_jetson.backends.ends import Ends, find_graph, first_line
+from edgefoundad_jetson.copies import NO_COPIES, Copies
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 SETTINGS: dict[str, dict[str, str]] = {
@@ -32,6 +33,7 @@ class OnnxRuntimeBackend:
         name: as in `--backend`.
         device: what it runs on, for people.
         graph: what the graph takes.
+        copies: none on the CPU; on a GPU the frame there, the map and the score back.
     """
 
     name = "onnxruntime"
@@ -61,6 +63,8 @@ class OnnxRuntimeBackend:
         self.graph: GraphRecord
         self.graph, path = find_graph(bundle, precision, safe=safe)
         self.device = "CPU" if device == "cpu" else "CUDA GPU"
+        on_gpu = Copies(host_to_device=1, device_to_host=2)
+        self.copies = NO_COPIES if device == "cpu" else on_gpu
         options = onnxruntime.SessionOptions()
         # Below a fatal one nothing is printed: what fails here is raised, or checked for.
         options.log_severity_level = 3 if device == "cpu" else 4

@@ -12,6 +12,7 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import GraphRecord, Precision
 from edgefoundad_jetson.backends.ends import Ends, find_graph, first_line
+from edgefoundad_jetson.copies import NO_COPIES
 
 TYPES = {"u8": "uint8", "f32": "float32"}
 
@@ -33,9 +34,11 @@ class OpenVinoBackend:
         name: as in `--backend`.
         device: what it runs on, for people.
         graph: what the graph takes.
+        copies: none.
     """
 
     name = "openvino"
+    copies = NO_COPIES
 
     def __init__(
         self, bundle: Bundle, precision: Precision = "fp32", *, safe: bool = False

@@ -23,6 +23,7 @@ from edgefoundad.tensorrt_log import log_of
 from edgefoundad_jetson.backends.cuda import Cuda, open_cuda
 from edgefoundad_jetson.backends.ends import End, Ends, find_graph, first_line
 from edgefoundad_jetson.backends.memory import Memory, share
+from edgefoundad_jetson.copies import Copies
 
 AGAIN = "build it again with `edgefoundad export BUNDLE --trt`"
 
@@ -39,6 +40,7 @@ class TensorRtBackend:
         device: the GPU, for people.
         graph: what the engine was built from.
         buffer: uint8 [H, W, C], where a source may write its frames: the engine reads it as it is.
+        copies: one into `buffer`; on a card also to the GPU, and the map and the score back.
         captured: whether a CUDA graph launches the engine, in one call instead of many.
     """
 
@@ -71,6 +73,8 @@ class TensorRtBackend:
         # Before TensorRT: pycuda has to be the first to make the GPU known.
         self._cuda: Cuda = open_cuda()
         self.device = self._cuda.gpu
+        on_card = Copies(host_copies=1, host_to_device=1, device_to_host=2)
+        self.copies = Copies(host_copies=1) if self._cuda.integrated else on_card
         self._launch: Callable[[], None] = self._queue
         try:
             self._load(trt, record, plan)

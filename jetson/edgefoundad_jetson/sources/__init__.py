@@ -1,60 +1,68 @@
-"""Where frames come from: an image, a folder of images, a video file."""
+"""Where frames come from: cameras, streams, videos, folders of images, by their address."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from edgefoundad.errors import InputError
 from edgefoundad.images import SUFFIXES
 from edgefoundad.manifest import GraphRecord
-from edgefoundad_jetson.frame import Frame
+from edgefoundad_jetson.sources.catalogue import Kind
+from edgefoundad_jetson.sources.sizing import Sized
+from edgefoundad_jetson.sources.source import Source
 
 
-class Source(Protocol):
-    """What the loop needs of a source.
+def kinds() -> tuple[Kind, ...]:
+    """Every kind of source, files first."""
+    from edgefoundad_jetson.sources import images, video
 
-    Attributes:
-        count: frames to come, None where that is not known.
-    """
-
-    count: int | None
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Give every frame once, in order."""
-
-    def close(self) -> None:
-        """Let go of files and devices."""
+    return (images.KIND, video.KIND)
 
 
-def open_source(where: str, graph: GraphRecord) -> Source:
-    """Open an image, a folder or a video file for a graph.
-
-    Args:
-        where: a path.
-        graph: the frame size and channel order that are wanted.
+def kind_of(where: str) -> Kind:
+    """The kind of source that an address is of.
 
     Raises:
-        InputError: there is nothing at the path, or it cannot be read.
+        InputError: no kind has such addresses, or there is nothing at the path.
     """
-    from edgefoundad_jetson.sources.images import ImageSource
-    from edgefoundad_jetson.sources.video import VideoSource
-
+    known = kinds()
+    for kind in known:
+        if kind.scheme and where.startswith(kind.scheme):
+            return kind
+    if "://" in where:
+        schemes = ", ".join(sorted({kind.scheme for kind in known if kind.scheme}))
+        raise InputError(
+            f"found the source {where}; expected a path, or an address that starts with "
+            f"{schemes}: see `edgefoundad sources`"
+        )
     path = Path(where)
     if not path.exists():
         raise InputError(f"found nothing at {where}; expected an image, a folder or a video file")
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
-        return ImageSource(path, graph)
-    return VideoSource(path, graph)
+    from edgefoundad_jetson.sources import images, video
+
+    still = path.is_dir() or path.suffix.lower() in SUFFIXES
+    return images.KIND if still else video.KIND
 
 
-def check_size(source: str, shape: tuple[int, ...], graph: GraphRecord) -> str | None:
-    """What is wrong with a frame's size, or None."""
-    wanted = graph.frame.frame
-    if shape[:2] == (wanted.height, wanted.width):
-        return None
-    return (
-        f"{source} has frames of {shape[1]}x{shape[0]}; this graph was exported for {wanted}: "
-        f"export it again with --frame {shape[1]}x{shape[0]}, or use frames of {wanted}"
-    )
+def open_source(
+    where: str,
+    graph: GraphRecord,
+    *,
+    options: Mapping[str, str] | None = None,
+    fit: bool = False,
+) -> Source:
+    """Open a source for a graph.
+
+    Args:
+        where: a path or an address.
+        graph: the frame size and channel order that are wanted.
+        options: of that kind of source.
+        fit: letterbox frames of another size, instead of refusing them.
+
+    Raises:
+        InputError: there is no such source, it has no such option, or it can never work.
+        SourceLostError: it may work a moment later.
+    """
+    kind = kind_of(where)
+    return Sized(kind.open(where, graph, kind.parse(dict(options or {}))), where, graph, fit=fit)
