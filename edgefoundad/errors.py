@@ -1,4 +1,4 @@
-"""The two ways in which a command fails on purpose."""
+"""The ways in which a command fails on purpose."""
 
 from __future__ import annotations
 
@@ -16,4 +16,12 @@ class GateError(Exception):
 
     The command line prints the message and exits with code 3, so that a script can tell a wrong
     input from a wrong engine.
+    """
+
+
+class LostError(Exception):
+    """A source or a backend that is needed is gone, and did not come back in the attempts allowed.
+
+    The command line prints the message and exits with code 4: unlike a wrong input, starting again
+    may help, and a service manager should.
     """

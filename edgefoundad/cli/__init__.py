@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from edgefoundad.cli import calibrate, demo, encoders, evaluate, export, fit, report, run, verify
-from edgefoundad.errors import GateError, InputError
+from edgefoundad.errors import GateError, InputError, LostError
 
 # Click's, which some versions of typer carry inside themselves under another name.
 _UsageError: Any = typer.BadParameter.__base__
@@ -23,7 +23,8 @@ app = typer.Typer(
     name="edgefoundad",
     help="Few-shot defect detection: fit on a few good parts, export one graph, run it.",
     epilog="Exit codes: 0 done, 2 bad input, 3 a graph, an engine or a precision that differs too "
-    "much, or that TensorRT does not take.",
+    "much, or that TensorRT does not take, 4 a source or a backend that is gone and did not come "
+    "back: start again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,6 +50,8 @@ def main() -> None:
         sys.exit(_say(str(error), 2))
     except GateError as error:
         sys.exit(_say(str(error), 3))
+    except LostError as error:
+        sys.exit(_say(str(error), 4))
     except _UsageError as error:
         sys.exit(_say_usage(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -131,23 +131,23 @@ def _run_line(
 ) -> _Line:
     """Run the exported graph over the video, through the loop that a camera uses."""
     from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
-    from edgefoundad_jetson.loop import run_loop
+    from edgefoundad_jetson.loop import Judge, Loop
     from edgefoundad_jetson.sinks.jsonlines import JsonLines
     from edgefoundad_jetson.sources import open_source
 
     backend = OnnxRuntimeBackend(bundle)
     source = open_source(str(video), backend.graph)
     alarms: dict[int, bool] = {}
-    with verdicts.open("w", encoding="utf-8") as stream:
+    with verdicts.open("wb", buffering=0) as stream:
         lines = JsonLines(stream)
 
         def note(outcome: Any) -> None:
-            lines(outcome)
             alarms[outcome.frame.index] = outcome.verdict.anomalous
             progress(outcome.frame.index + 1, len(labels))
 
-        summary = run_loop(source, backend, bundle.manifest.threshold, [note])
-        source.close()
+        judge = Judge(backend, bundle.manifest.threshold)
+        loop = Loop(lambda: source, judge, source=source, sinks=[lines, note])
+        summary = loop.run()
         lines.write({"summary": summary.to_json()})
     good = [label.index for label in labels if label.defect is None]
     bad = [label.index for label in labels if label.defect is not None]

@@ -1,26 +1,56 @@
-"""`edgefoundad run`: judge images or a video."""
+"""`edgefoundad run`: judge what a camera, a video or a folder shows."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefoundad.cli import console, standing
+from edgefoundad.cli import standing
+from edgefoundad.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from edgefoundad_jetson.loop import Outcome
+    from edgefoundad_jetson.loop import Loop
+    from edgefoundad_jetson.statistics import Statistics
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An exported bundle.")],
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Image, folder or video file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A path, or a camera's address: `edgefoundad sources` lists the kinds.",
+        ),
+    ],
     backend: standing.Backend = "auto",
     precision: standing.Precision = None,
     strict: standing.Strict = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source-option", "-o", metavar="KEY=VALUE", help="Of the source; may be repeated."
+        ),
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Letterbox frames of another size than exported.")
+    ] = False,
+    max_age: Annotated[
+        float | None,
+        typer.Option(metavar="MS", min=1, help="Drop a camera's frames that are older by then."),
+    ] = None,
+    attempts: Annotated[
+        int,
+        typer.Option(min=0, help="In a row to open a lost camera, before giving up; 0: no end."),
+    ] = 20,
+    stats_json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the counts in this file.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per frame, then a summary.")
     ] = False,
@@ -35,28 +65,44 @@ def command(
     What was calibrated is taken before what is faster; where it cannot be, that is said, and
     refused with --strict.
 
-    Anomalous frames are listed with their strongest region. Exit code 2 where a frame could not
-    be judged; the others are judged all the same.
+    A camera never waits: its newest frame is judged, and every dropped one is counted. When it is
+    lost it is opened again, and given up after --attempts in a row: exit code 4. Files and folders
+    are judged to the last frame: exit code 2 where one could not be judged.
+
+    Anomalous frames are listed with their strongest region. SIGTERM or Ctrl-C ends the run with
+    its summary; SIGUSR1 pauses it, SIGUSR2 goes on.
     """
     from edgefoundad.bundle import Bundle
-    from edgefoundad.cli.judge import threshold_in_words
-    from edgefoundad.errors import GateError, InputError
+    from edgefoundad.errors import GateError, LostError
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
-    from edgefoundad_jetson.loop import run_loop
-    from edgefoundad_jetson.sinks.jsonlines import JsonLines
-    from edgefoundad_jetson.sources import open_source
+    from edgefoundad_jetson.backoff import Backoff
+    from edgefoundad_jetson.loop import Judge, Loop, LoopSettings
+    from edgefoundad_jetson.sources import kind_of, open_source
+    from edgefoundad_jetson.stats_file import StatsFile
 
     opened = Bundle.open(bundle)
-    # Every graph takes the same frames. A path that leads nowhere is found before the work.
+    # Every graph takes the same frames. What can never work is found before the work.
     graph, _ = find_graph(opened, precision or "fp32", safe=False)
-    lines = JsonLines(sys.stdout)
-    last_fault: list[str] = []
+    kind, options = kind_of(source), _options(option or [])
+    kind.check(options)
 
-    with (
-        contextlib.closing(open_source(source, graph)) as frames,
-        arm(opened, backend=backend, precision=precision, strict=strict) as armed,
-    ):
+    def reopen() -> Any:
+        return open_source(source, graph, options=options, fit=fit)
+
+    with contextlib.ExitStack() as stack:
+        # A camera is opened when there is something to judge it: its frames would grow old.
+        frames = None if kind.live else stack.enter_context(contextlib.closing(reopen()))
+        armed = arm(opened, backend=backend, precision=precision, strict=strict)
+        stack.callback(lambda: armed.backend.close())
+
+        def rearm() -> Judge:
+            nonlocal armed
+            armed.backend.close()
+            armed = arm(opened, backend=backend, precision=precision, strict=strict)
+            standing.tell(armed, as_json=as_json)
+            return Judge(armed.backend, armed.deciding.threshold)
+
         standing.tell(armed, as_json=as_json)
         chosen = armed.deciding
         if strict and armed.uncalibrated:
@@ -65,58 +111,97 @@ def command(
         if backend == "auto" and precision is None:
             # What somebody tried once with --backend is not what the station stands on.
             armed.remember()
-        with console.Progress(quiet=as_json) as progress:
-
-            def show(outcome: Outcome) -> None:
-                if outcome.frame.fault:
-                    last_fault.append(outcome.frame.fault)
-                if as_json:
-                    lines(outcome)
-                    return
-                # The fault of a single image is the command's own error.
-                if outcome.verdict or frames.count != 1:
-                    progress("judging frames", outcome.frame.index + 1, frames.count or 0)
-                    _show(outcome)
-
-            summary = run_loop(frames, armed.backend, chosen.threshold, [show])
-    counts = summary.to_json()
-    if as_json:
-        counts["provisional"] = chosen.threshold.provisional
-        counts["threshold_source"] = chosen.source
-        lines.write({"summary": {**counts, **standing.to_json(armed)}})
-    elif summary.times:
-        rows = [
-            ("frames", f"{counts['frames']}, {counts['anomalous']} anomalous"),
-            ("not judged", str(counts["errors"])),
-            ("per frame", f"{counts['ms_median']} ms median, {counts['ms_p99']} ms p99"),
-            ("threshold", threshold_in_words(chosen)),
-            ("runs on", standing.in_words(armed)),
-        ]
-        console.print_table(console.facts(rows))
-    if not summary.frames:
-        raise InputError(f"{source} holds no frame that can be decoded: check the file")
-    if summary.errors and summary.frames == 1:
-        raise InputError(last_fault[-1])
-    if summary.errors:
-        raise InputError(
-            f"{summary.errors} of {summary.frames} frames could not be judged; the last: "
-            f"{last_fault[-1]}"
+        count = frames.count if frames else None
+        screen = Screen(count, as_json=as_json)
+        loop = Loop(
+            reopen,
+            Judge(armed.backend, chosen.threshold),
+            source=frames,
+            sinks=[screen],
+            rearm=rearm,
+            settings=LoopSettings(
+                max_age_ms=max_age, source_backoff=Backoff(attempts=attempts or None)
+            ),
+            tell=screen.tell_of_loss,
         )
 
+        def stats() -> dict[str, Any]:
+            decides = armed.deciding
+            return {
+                **loop.statistics.to_json(),
+                "provisional": decides.threshold.provisional,
+                "threshold_source": decides.source,
+                **standing.to_json(armed),
+            }
 
-def _show(outcome: Outcome) -> None:
-    frame, verdict = outcome.frame, outcome.verdict
-    if verdict is None:
-        console.print_line(f"[red]not judged[/red]  {console.plain(frame.fault)}")
-    elif verdict.anomalous:
-        # Normals that are copies of one image give a threshold of next to nothing.
-        ratio = verdict.score / max(verdict.threshold, 1e-12)
-        where = ""
-        if verdict.regions:
-            x, y, width, height = verdict.regions[0].box
-            where = f"  {width}x{height} px at ({x}, {y})"
-        console.print_line(
-            f"[red]anomalous[/red]  frame {frame.index}  "
-            f"{console.plain(Path(frame.source).name)}  "
-            f"{ratio:.2f} x threshold{where}"
+        if stats_json:
+            stack.enter_context(contextlib.closing(StatsFile(stats_json, stats)))
+        with _stopped_by_signals(loop) as interrupted, screen:
+            lost = None
+            try:
+                loop.run()
+            except LostError as error:
+                lost = error  # Told after what was judged until then.
+        screen.summarise(stats(), armed)
+        if lost:
+            raise lost
+    if interrupted():
+        raise KeyboardInterrupt
+    if not kind.live:
+        _check(loop.statistics, source, screen.last_fault)
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    from edgefoundad.errors import InputError
+
+    options: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise InputError(f"found --source-option {word}; expected KEY=VALUE")
+        options[key] = value
+    return options
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(loop: Loop) -> Iterator[Callable[[], bool]]:
+    """Have signals stop, pause and resume a loop; whether it was a person who stopped it."""
+    received: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if number in received:
+            raise KeyboardInterrupt  # Asked twice: at once.
+        received.append(number)
+        loop.stop()
+
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGUSR1: lambda *_: loop.pause(),
+        signal.SIGUSR2: lambda *_: loop.resume(),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield lambda: signal.SIGINT in received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check(statistics: Statistics, source: str, last_fault: str) -> None:
+    """Whether every frame of a file or a folder was judged.
+
+    Raises:
+        InputError: some were not, or there were none.
+    """
+    from edgefoundad.errors import InputError
+
+    if not statistics.arrived:
+        raise InputError(f"{source} holds no frame that can be decoded: check the file")
+    if statistics.errors and statistics.frames == 1:
+        raise InputError(last_fault)
+    if statistics.errors:
+        raise InputError(
+            f"{statistics.errors} of {statistics.frames} frames could not be judged; the last: "
+            f"{last_fault}"
         )

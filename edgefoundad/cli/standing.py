@@ -30,9 +30,9 @@ Strict = Annotated[
 def tell(armed: Armed, *, as_json: bool) -> None:
     """Say aloud what was refused before this rung was reached; note what else is worth knowing."""
     for refusal in armed.refused:
-        _warn(f"{refusal.rung} is refused: {refusal.reason}", as_json=as_json)
+        warn(f"{refusal.rung} is refused: {refusal.reason}", as_json=as_json)
     if armed.refused:
-        _warn(f"standing on {armed.rung} instead", as_json=as_json)
+        warn(f"standing on {armed.rung} instead", as_json=as_json)
     for refusal in armed.aside:
         _say("note", f"{refusal.rung} is refused: {refusal.reason}", as_json=as_json)
     if armed.advice:
@@ -43,10 +43,11 @@ def tell_of_calibration(armed: Armed, chosen: Deciding, *, as_json: bool) -> Non
     """Say aloud where a calibration on this machine does not hold for what judges now."""
     for doubt in (armed.uncalibrated, chosen.doubt):
         if doubt:
-            _warn(doubt, as_json=as_json)
+            warn(doubt, as_json=as_json)
 
 
-def _warn(text: str, *, as_json: bool) -> None:
+def warn(text: str, *, as_json: bool) -> None:
+    """Say something aloud that somebody should look at."""
     _say("warning", text, colour="yellow", as_json=as_json)
 
 

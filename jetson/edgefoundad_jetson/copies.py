@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,13 @@ class Copies:
     device_to_host: int = 0
 
     def __add__(self, other: Copies) -> Copies:
-        return Copies(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        # Field by field: this runs for every frame, and `astuple` copies deeply.
+        return Copies(
+            self.host_maps + other.host_maps,
+            self.host_copies + other.host_copies,
+            self.host_to_device + other.host_to_device,
+            self.device_to_host + other.device_to_host,
+        )
 
     def to_json(self) -> dict[str, int]:
         """Plain JSON values."""

@@ -1,114 +1,285 @@
-"""The loop: source → backend → decision → sinks, frame by frame."""
+"""The loop: source → backend → decision → sinks. Capture, judging and sinks each have a thread."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefoundad.decision import Verdict, decide
+from edgefoundad.decision import decide
+from edgefoundad.errors import InputError, LostError
 from edgefoundad.manifest import Threshold
 from edgefoundad_jetson.backends.backend import Backend
+from edgefoundad_jetson.backends.ends import first_line
+from edgefoundad_jetson.backoff import Backoff
+from edgefoundad_jetson.capture import Capture, Loss
+from edgefoundad_jetson.delivery import Delivery, Sink
 from edgefoundad_jetson.frame import Frame
+from edgefoundad_jetson.handover import Handover
+from edgefoundad_jetson.outcome import Outcome
+from edgefoundad_jetson.sources.source import Source, SourceLostError
+from edgefoundad_jetson.statistics import Statistics
+
+STOP_SECONDS = 0.4
+"""What the source, and then the sinks, may take to end."""
+
+TURN_SECONDS = 0.1
+"""How long a turn waits for a frame before it looks whether it is to end."""
+
+Watcher = Callable[[Outcome], None]
+"""Looks at an outcome on the judging thread, while its pixels and its map are there."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one frame.
+class Judge:
+    """What judges.
 
     Attributes:
-        verdict: None where the frame could not be judged.
-        difference: float32 [h, w]; the backend's memory, valid until the next frame.
-        ms: milliseconds from frame to verdict.
-    """
-
-    frame: Frame
-    verdict: Verdict | None
-    difference: NDArray[np.float32] | None
-    ms: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values: the verdict, or the fault."""
-        common = {"index": self.frame.index, "source": self.frame.source}
-        if self.verdict is None:
-            return {**common, "error": self.frame.fault}
-        verdict = self.verdict
-        return {
-            **common,
-            "score": verdict.score,
-            "threshold": verdict.threshold,
-            "anomalous": verdict.anomalous,
-            "p_value": verdict.p_value,
-            "regions": [region.to_json() for region in verdict.regions],
-            "ms": round(self.ms, 3),
-        }
-
-
-@dataclass
-class Summary:
-    """Counts over a whole run."""
-
-    frames: int = 0
-    anomalous: int = 0
-    errors: int = 0
-    seconds: float = 0.0
-    times: list[float] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; times are null where nothing was judged."""
-        times = np.array(self.times) if self.times else None
-        return {
-            "frames": self.frames,
-            "judged": len(self.times),
-            "anomalous": self.anomalous,
-            "errors": self.errors,
-            "seconds": round(self.seconds, 3),
-            "ms_median": None if times is None else round(float(np.median(times)), 3),
-            "ms_p99": None if times is None else round(float(np.percentile(times, 99)), 3),
-        }
-
-
-Sink = Callable[[Outcome], None]
-
-
-def run_loop(
-    source: Iterable[Frame], backend: Backend, threshold: Threshold, sinks: Iterable[Sink]
-) -> Summary:
-    """Judge every frame of a source.
-
-    A frame that cannot be judged is an outcome of its own, counted and handed to the sinks; it
-    ends nothing.
-
-    Args:
-        source: gives frames in the backend's size and channel order.
         backend: runs the graph.
-        threshold: decides.
-        sinks: called with every outcome, in order.
+        threshold: decides over its scores.
     """
-    summary, sinks = Summary(), tuple(sinks)
-    began = time.perf_counter()
-    for frame in source:
-        outcome = _judge(frame, backend, threshold)
-        summary.frames += 1
+
+    backend: Backend
+    threshold: Threshold
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How a loop behaves.
+
+    Attributes:
+        max_age_ms: frames of a live source that are older when their turn comes are dropped.
+        source_backoff: for a source that is lost.
+        backend_backoff: for a backend that fails.
+        failing_frames: so many frames in a row on which the backend fails are the end.
+    """
+
+    max_age_ms: float | None = None
+    source_backoff: Backoff = field(default_factory=Backoff)
+    backend_backoff: Backoff = field(default_factory=lambda: Backoff(attempts=8))
+    failing_frames: int = 10
+
+
+class Loop:
+    """Judges every frame of a source, until that ends or the loop is stopped.
+
+    A frame that cannot be judged is an outcome of its own, counted and handed to the sinks. A
+    source that is meant to go on for ever is opened again when it is lost, and a backend that fails
+    is armed again.
+    """
+
+    def __init__(
+        self,
+        reopen: Callable[[], Source],
+        judge: Judge,
+        *,
+        source: Source | None = None,
+        sinks: Iterable[Sink] = (),
+        watchers: Iterable[Watcher] = (),
+        rearm: Callable[[], Judge] | None = None,
+        settings: LoopSettings | None = None,
+        tell: Callable[[Loss], None] = lambda loss: None,
+    ) -> None:
+        """Prepare; nothing is opened before it runs.
+
+        Args:
+            reopen: opens the source, with frames in the graph's size and channel order.
+            judge: what judges, until it fails or is replaced.
+            source: the source, where it is open already. The loop closes it.
+            sinks: called with every outcome, in order, on a thread of their own.
+            watchers: called with every outcome, on the judging thread.
+            rearm: closes the backend that failed and gives another; without it a failing backend is
+                tried with the next frame again.
+            settings: how it behaves.
+            tell: called with every loss of the source, on the capturing thread.
+        """
+        self.judge = judge
+        self._rearm = rearm
+        self._settings = settings or LoopSettings()
+        self._watchers = list(watchers)
+        self._handover = Handover()
+        self._paused, self._stopping = threading.Event(), threading.Event()
+        self._capture = Capture(
+            source,
+            reopen,
+            self._handover,
+            backoff=self._settings.source_backoff,
+            tell=tell,
+            paused=self._paused,
+        )
+        self._delivery = Delivery(sinks)
+        self._statistics = Statistics()
+        self._failing_frames = 0
+
+    def run(self) -> Statistics:
+        """Judge until the source ends or `stop` is called; may be called once.
+
+        Raises:
+            InputError: the source can never work.
+            LostError: the source or the backend is gone, and did not come back.
+            OSError: a sink's reader is gone. Likewise whatever else a sink raises.
+        """
+        self._statistics.began = time.monotonic()
+        self._delivery.start()
+        self._capture.start()
+        try:
+            while not self._stopping.is_set() and self._turn():
+                pass
+        finally:
+            self._end()
+        if self._delivery.error:
+            raise self._delivery.error
+        if isinstance(self._capture.error, SourceLostError):
+            raise LostError(str(self._capture.error))
+        if self._capture.error:
+            raise self._capture.error
+        return self.statistics
+
+    def stop(self) -> None:
+        """End: the frame that is being judged is the last one. From any thread or a signal."""
+        self._stopping.set()
+
+    def pause(self) -> None:
+        """Judge nothing: frames of a live source are dropped and counted, others wait."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Judge again."""
+        self._paused.clear()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is paused."""
+        return self._paused.is_set()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it has come to so far."""
+        counts, capture, handover = self._statistics, self._capture, self._handover
+        counts.arrived = capture.arrived
+        counts.losses, counts.reopened = capture.losses.copy(), capture.reopened
+        counts.dropped["superseded"] = handover.superseded
+        counts.dropped["stopped"] = handover.discarded
+        counts.dropped["paused"] = capture.dropped_paused
+        counts.dropped["source"] = capture.dropped_by_source
+        counts.sink_faults = self._delivery.faults
+        return counts
+
+    def _turn(self) -> bool:
+        """Judge one frame, or wait for one a little; whether there is more to come."""
+        if self._delivery.error:
+            return False
+        if self._paused.is_set() and not self._handover.newest_wins:
+            self._stopping.wait(TURN_SECONDS)
+            return True
+        over = self._capture.over  # Before: what it put last is still to be taken.
+        frame = self._handover.take(0 if over else TURN_SECONDS)
+        if frame is None:
+            return not over
+        outcome = self._judge(frame)
+        if outcome:
+            self._note(outcome)
+        return True
+
+    def _judge(self, frame: Frame) -> Outcome | None:
+        """The outcome of a frame; None where it is too old to be looked at."""
+        began = time.monotonic_ns()
+        age_ms = (began - frame.captured_ns) / 1e6
+        if frame.pixels is None:
+            return Outcome(frame, None, None, 0.0, age_ms, frame.fault)
+        oldest = self._settings.max_age_ms
+        if oldest is not None and self._handover.newest_wins and age_ms > oldest:
+            self._statistics.dropped["stale"] += 1
+            return None
+        result = self._infer(frame.pixels)
+        if isinstance(result, str):
+            return Outcome(frame, None, None, 0.0, age_ms, result)
+        difference, score = result
+        judge = self.judge
+        verdict = decide(score, difference, judge.threshold, judge.backend.graph.frame)
+        ended = time.monotonic_ns()
+        return Outcome(
+            frame,
+            verdict,
+            difference,
+            ms=(ended - began) / 1e6,
+            age_ms=(ended - frame.captured_ns) / 1e6,
+        )
+
+    def _infer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | str:
+        """A map and a score, or what went wrong, once a backend that failed was armed again."""
+        fault = ""
+        for again in (False, True):
+            try:
+                result = self.judge.backend.infer(pixels)
+            except InputError as error:
+                return str(error)  # The frame's own.
+            except Exception as error:  # A driver's or a runtime's: none may end the station.
+                fault = (
+                    f"{self.judge.backend.name} failed: {type(error).__name__}: {first_line(error)}"
+                )
+                self._statistics.backend_errors += 1
+                if not again and not self._arm_again(fault):
+                    break
+            else:
+                self._failing_frames = 0
+                return result
+        self._failing_frames += 1
+        if self._failing_frames >= self._settings.failing_frames:
+            raise LostError(f"{fault}: {self._failing_frames} frames in a row")
+        return fault
+
+    def _arm_again(self, fault: str) -> bool:
+        """Replace a backend that failed; whether there is another one."""
+        if self._rearm is None:
+            return False
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self.judge = self._rearm()
+            except Exception as error:  # None that arms now; there may be one in a moment.
+                failures += 1
+                wait_s = self._settings.backend_backoff.wait_s(failures)
+                if wait_s is None:
+                    raise LostError(f"{fault}; armed again: {first_line(error)}") from None
+                self._stopping.wait(wait_s)
+            else:
+                self._statistics.rearmed += 1
+                return True
+        return False
+
+    def _note(self, outcome: Outcome) -> None:
+        counts = self._statistics
+        counts.frames += 1
         if outcome.verdict is None:
-            summary.errors += 1
+            counts.errors += 1
         else:
-            summary.times.append(outcome.ms)
-            summary.anomalous += outcome.verdict.anomalous
-        for sink in sinks:
-            sink(outcome)
-    summary.seconds = time.perf_counter() - began
-    return summary
+            counts.judged += 1
+            counts.anomalous += outcome.verdict.anomalous
+            counts.latency.add(outcome.age_ms)
+            counts.judging.add(outcome.ms)
+            counts.copies = counts.copies + outcome.frame.copies + self.judge.backend.copies
+        for watcher in tuple(self._watchers):
+            try:
+                watcher(outcome)
+            except Exception:  # Who only looks must not stop what is looked at.
+                self._watchers.remove(watcher)
+        # Without its memory: by the time a sink sees it, that is the next frame's.
+        self._delivery.put(
+            replace(outcome, frame=replace(outcome.frame, pixels=None), difference=None)
+        )
 
-
-def _judge(frame: Frame, backend: Backend, threshold: Threshold) -> Outcome:
-    if frame.pixels is None:
-        return Outcome(frame, None, None, 0.0)
-    began = time.perf_counter()
-    difference, score = backend.infer(frame.pixels)
-    verdict = decide(score, difference, threshold, backend.graph.frame)
-    return Outcome(frame, verdict, difference, 1e3 * (time.perf_counter() - began))
+    def _end(self) -> None:
+        self._handover.close()
+        self._capture.stop(STOP_SECONDS)
+        counts = self._statistics
+        # A source that came to its end leaves time for a slow sink; whoever stops this does not.
+        while not (self._stopping.is_set() or self._delivery.wait_until_idle(TURN_SECONDS)):
+            pass
+        counts.undelivered = self._delivery.close(STOP_SECONDS)
+        self._stopping.set()
+        counts.seconds = time.monotonic() - counts.began

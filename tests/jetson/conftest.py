@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,8 +12,55 @@ import pytest
 
 from edgefoundad.bundle import Bundle
 from edgefoundad.geometry import Geometry, Size
-from edgefoundad.manifest import GraphRecord
+from edgefoundad.manifest import GraphRecord, Threshold
+from edgefoundad_jetson.backends.backend import Backend
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
+from edgefoundad_jetson.delivery import Sink
+from edgefoundad_jetson.frame import Frame
+from edgefoundad_jetson.loop import Judge, Loop
+from edgefoundad_jetson.statistics import Statistics
+
+
+class Listed:
+    """A source of frames that are there already."""
+
+    live = False
+    endless = False
+    size = None
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self._frames = list(frames)
+        self.count: int | None = len(self._frames)
+        self.arrived = 0
+        self.closed = False
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            if self._stopped:
+                return
+            self.arrived += 1
+            yield frame
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def judge_all() -> Callable[..., Statistics]:
+    """(frames or source, backend, threshold, sinks) → what the loop made of all of them."""
+
+    def run(
+        frames: Any, backend: Backend, threshold: Threshold, sinks: Iterable[Sink] = ()
+    ) -> Statistics:
+        source = frames if hasattr(frames, "arrived") else Listed(frames)
+        judge = Judge(backend, threshold)
+        return Loop(lambda: source, judge, source=source, sinks=sinks).run()
+
+    return run
 
 
 @pytest.fixture(scope="session")

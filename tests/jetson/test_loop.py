@@ -17,9 +17,12 @@ from edgefoundad.manifest import GraphRecord, Threshold
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 from edgefoundad_jetson.copies import NO_COPIES
 from edgefoundad_jetson.frame import Frame
-from edgefoundad_jetson.loop import Outcome, Summary, run_loop
+from edgefoundad_jetson.outcome import Outcome
 from edgefoundad_jetson.sinks.jsonlines import JsonLines
 from edgefoundad_jetson.sources import open_source
+from edgefoundad_jetson.statistics import Statistics
+
+JudgeAll = Callable[..., Statistics]
 
 
 class ByBrightness:
@@ -61,11 +64,11 @@ def stream() -> Iterator[Frame]:
 
 
 def test_every_frame_has_an_outcome_in_order_and_is_counted(
-    graph: GraphRecord, threshold_of: Callable[..., Threshold]
+    graph: GraphRecord, threshold_of: Callable[..., Threshold], judge_all: JudgeAll
 ) -> None:
     seen: list[Outcome] = []
     second: list[int] = []
-    summary = run_loop(
+    summary = judge_all(
         stream(),
         ByBrightness(graph),
         threshold_of(0.5, 0.5),
@@ -77,17 +80,17 @@ def test_every_frame_has_an_outcome_in_order_and_is_counted(
         *(False, True, None, True, False)
     ]
     assert (summary.frames, summary.anomalous, summary.errors) == (5, 2, 1)
-    assert len(summary.times) == 4
+    assert summary.judged == summary.latency.count == 4
     counts = summary.to_json()
     assert counts["judged"] == 4
     assert 0 < counts["ms_median"] <= counts["ms_p99"]
 
 
 def test_regions_are_in_frame_pixels(
-    graph: GraphRecord, threshold_of: Callable[..., Threshold]
+    graph: GraphRecord, threshold_of: Callable[..., Threshold], judge_all: JudgeAll
 ) -> None:
     seen: list[Outcome] = []
-    run_loop([Frame(0, "b.png", lit(200))], ByBrightness(graph), threshold_of(), [seen.append])
+    judge_all([Frame(0, "b.png", lit(200))], ByBrightness(graph), threshold_of(), [seen.append])
     assert seen[0].verdict is not None
     (region,) = seen[0].verdict.regions
     # The cell of column 5, row 3, of a map of cells across a frame of 64 x 48.
@@ -97,25 +100,25 @@ def test_regions_are_in_frame_pixels(
 
 
 def test_a_score_at_the_threshold_passes(
-    graph: GraphRecord, threshold_of: Callable[..., Threshold]
+    graph: GraphRecord, threshold_of: Callable[..., Threshold], judge_all: JudgeAll
 ) -> None:
     seen: list[Outcome] = []
     exactly = float(lit(100).mean()) / 255
-    run_loop([Frame(0, "a", lit(100))], ByBrightness(graph), threshold_of(exactly), [seen.append])
+    judge_all([Frame(0, "a", lit(100))], ByBrightness(graph), threshold_of(exactly), [seen.append])
     assert seen[0].verdict is not None
     assert seen[0].verdict.anomalous is False
 
 
 def test_lines_are_strict_json_one_a_frame_and_written_at_once(
-    graph: GraphRecord, threshold_of: Callable[..., Threshold]
+    graph: GraphRecord, threshold_of: Callable[..., Threshold], judge_all: JudgeAll
 ) -> None:
-    text = io.StringIO()
+    text = io.BytesIO()
     lengths: list[int] = []
-    run_loop(
+    judge_all(
         stream(),
         ByBrightness(graph),
         threshold_of(),
-        [JsonLines(text), lambda _: lengths.append(text.getvalue().count("\n"))],
+        [JsonLines(text), lambda _: lengths.append(text.getvalue().count(b"\n"))],
     )
     assert lengths == [1, 2, 3, 4, 5]
 
@@ -135,12 +138,12 @@ def test_lines_are_strict_json_one_a_frame_and_written_at_once(
 
 
 def test_a_source_without_frames_has_a_summary_without_times() -> None:
-    counts = Summary().to_json()
+    counts = Statistics().to_json()
     assert (counts["frames"], counts["ms_median"], counts["ms_p99"]) == (0, None, None)
 
 
 def test_the_real_graph_over_a_folder_boxes_what_does_not_belong_there(
-    opened: Bundle, backend: OnnxRuntimeBackend, parts: Path, tmp_path: Path
+    opened: Bundle, backend: OnnxRuntimeBackend, parts: Path, tmp_path: Path, judge_all: JudgeAll
 ) -> None:
     import cv2
 
@@ -151,7 +154,7 @@ def test_the_real_graph_over_a_folder_boxes_what_does_not_belong_there(
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
     seen: list[Outcome] = []
     source = open_source(str(tmp_path), backend.graph)
-    run_loop(source, backend, opened.manifest.threshold, [seen.append])
+    judge_all(source, backend, opened.manifest.threshold, [seen.append])
     assert len(seen) == 2
     for number, outcome in enumerate(seen):
         assert outcome.verdict is not None

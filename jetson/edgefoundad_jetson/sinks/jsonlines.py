@@ -4,26 +4,52 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, TextIO
+from typing import Any, Protocol
 
-from edgefoundad_jetson.loop import Outcome
+from edgefoundad_jetson.outcome import Outcome
+
+
+class Writable(Protocol):
+    """An unbuffered binary stream."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Write as much as goes; how many bytes that was, None for nothing."""
 
 
 class JsonLines:
-    """Writes each outcome at once, so that a reader down a pipe is never behind."""
+    """Writes each outcome at once, so that a reader down a pipe is never behind.
 
-    def __init__(self, stream: TextIO) -> None:
+    Where the stream fails in the middle of a line, as on a full disk, the same record is to be
+    written again: the rest of its line is, and no byte twice.
+    """
+
+    def __init__(self, stream: Writable) -> None:
+        """Take a stream: one without a buffer, which would keep what it could not write."""
         self._stream = stream
+        self._rest = b""
 
     def __call__(self, outcome: Outcome) -> None:
-        """Write one outcome."""
+        """Write one outcome.
+
+        Raises:
+            OSError: the stream did not take all of it; call again with the same one.
+        """
         self.write(outcome.to_json())
 
     def write(self, record: dict[str, Any]) -> None:
-        """Write one line of strict JSON: a score that is not a number becomes null."""
-        clean = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in record.items()
-        }
-        self._stream.write(json.dumps(clean, allow_nan=False) + "\n")
-        self._stream.flush()
+        """Write one line of strict JSON: a score that is not a number becomes null.
+
+        Raises:
+            OSError: the stream did not take all of it; call again with the same one.
+        """
+        if not self._rest:
+            clean = {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in record.items()
+            }
+            self._rest = json.dumps(clean, allow_nan=False).encode() + b"\n"
+        while self._rest:
+            written = self._stream.write(self._rest)
+            if not written:
+                raise BlockingIOError("the stream takes no more for now")
+            self._rest = self._rest[written:]

@@ -44,6 +44,14 @@ class Kind:
     options: type[Options] = Options
     elements: tuple[str, ...] = field(default=())
 
+    def check(self, given: dict[str, str]) -> None:
+        """See that what is asked of it can work on this machine, without opening anything.
+
+        Raises:
+            InputError: there is no such option, or an element is missing.
+        """
+        self.parse(given)
+
     def parse(self, given: dict[str, str]) -> Options:
         """Options as words to options.
 

@@ -22,6 +22,7 @@ class ImageSource:
     """
 
     live = False
+    endless = False
 
     def __init__(self, path: Path, graph: GraphRecord) -> None:
         """List the files.

@@ -22,6 +22,7 @@ class Sized:
 
     Attributes:
         live: as the source's own.
+        endless: likewise.
         count: as the source's own.
         size: what the graph takes.
     """
@@ -33,7 +34,7 @@ class Sized:
             InputError: its frames have another size and are not to be fitted.
         """
         self._source, self._where, self._fit = source, where, fit
-        self.live, self.count = source.live, source.count
+        self.live, self.endless, self.count = source.live, source.endless, source.count
         self.size: Size | None = graph.frame.frame
         self._wanted = graph.frame.frame
         self._letterbox: _Letterbox | None = None
@@ -48,8 +49,8 @@ class Sized:
 
     def __iter__(self) -> Iterator[Frame]:
         """See `Source`."""
-        for frame in self._source:
-            yield self._sized(frame)
+        # Not a generator: it would hold a frame's memory until the next one comes.
+        return map(self._sized, self._source)
 
     def stop(self) -> None:
         """See `Source`."""

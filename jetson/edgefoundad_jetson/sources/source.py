@@ -33,13 +33,15 @@ class Source(Protocol):
     moment later (a camera that is not there yet) is a `SourceLostError`, then or while iterating.
 
     Attributes:
-        live: frames come whether somebody takes them or not: the newest one wins, and the end of
-            the stream is a loss. Else every frame waits until it is taken, and the end is the end.
+        live: frames come whether somebody takes them or not, and the newest one wins. Else every
+            frame waits until it is taken.
+        endless: it is meant to go on for ever: its end is a loss, and it is opened again.
         count: frames to come, None where that is not known.
         size: of the frames, None where only the first one shows it.
     """
 
     live: bool
+    endless: bool
     count: int | None
     size: Size | None
 

@@ -30,6 +30,7 @@ class VideoSource:
     """
 
     live = False
+    endless = False
 
     def __init__(self, path: Path, graph: GraphRecord) -> None:
         """Open the file.
