@@ -20,6 +20,9 @@ from edgefoundad_jetson.gstreamer.library import Library
 FORMATS = {"gray": "GRAY8", "bgr": "BGR", "rgb": "RGB", "bgrx": "BGRx", "rgba": "RGBA"}
 """A graph's channel order → GStreamer's name of it."""
 
+_CORRUPTED = 1 << 8
+"""GST_BUFFER_FLAG_CORRUPTED."""
+
 _READ = 1
 _TIME = 3
 
@@ -84,6 +87,12 @@ class Sample:
             return None
         time = int(self._gst.gst_segment_to_running_time(segment, _TIME, pts))
         return None if time == gst.NONE else time
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the decoder had to make part of it up."""
+        flags = gst.MiniObject.from_address(self._buffer).flags
+        return bool(flags & _CORRUPTED)
 
     def pixels(self, layout: Layout) -> tuple[NDArray[np.uint8], Copies]:
         """The frame where it lies, or set together if its rows are padded.

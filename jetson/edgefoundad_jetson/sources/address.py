@@ -6,9 +6,12 @@ import re
 
 _AUTHORITY = re.compile(r"(?<=://)[^/\s\"']*@")
 _WITH_SLASH = re.compile(r"(?<=://)[^/@\s]*:(?!\d+(?:[/\s]|$))[^\s]*@")
-"""A password that should have been percent-encoded, and was not."""
+"""A password that should have been percent-encoded, and was not. Where an @ in the path makes it
+doubtful where the secret ends, too much is hidden rather than too little."""
 
-_SETTING = re.compile(r"\b(user-pw|password|passwd|proxy-pw)\s*=\s*(\"[^\"]*\"|'[^']*'|\S+)", re.I)
+_SETTING = re.compile(
+    r"\b(user-id|user-pw|password|passwd|proxy-pw)\s*=\s*(\"[^\"]*\"|'[^']*'|\S+)", re.I
+)
 
 
 def redacted(text: str) -> str:

@@ -97,11 +97,21 @@ class GStreamerSource:
         return self._pipeline.arrived
 
     def __iter__(self) -> Iterator[Frame]:
-        """See `Source`; frames hold GStreamer's memory until nobody looks at them any more."""
+        """See `Source`; frames hold GStreamer's memory until nobody looks at them any more.
+
+        Who joins a stream between two whole pictures gets grey ones from the decoder, up to the
+        next whole one: those are left out, as if they had been dropped. Damaged ones that come
+        later, after lost packets, are frames with a fault.
+        """
         index, limit_ms = 0, max(self._options.first_frame_ms, self._options.stall_ms)
         since, failed = time.monotonic(), None
+        whole_by = since + self._options.first_frame_ms / 1e3
         while True:
             sample = self._pipeline.pull(_LOOKS_MS)
+            if sample is not None and sample.damaged and not index and since < whole_by:
+                sample.release()
+                since = time.monotonic()
+                continue
             if sample is not None:
                 yield self._frame(index, sample)
                 index, limit_ms = index + 1, self._options.stall_ms
@@ -127,6 +137,8 @@ class GStreamerSource:
 
     def _frame(self, index: int, sample: Sample) -> Frame:
         try:
+            if sample.damaged:
+                raise UnreadableError("found a damaged frame: packets were lost on the way")
             layout = self._pipeline.layout(sample)
             captured = self._captured_ns(sample)
             pixels, copies = sample.pixels(layout)
