@@ -13,7 +13,18 @@ from typing import Any
 
 import typer
 
-from edgefoundad.cli import calibrate, demo, encoders, evaluate, export, fit, report, run, verify
+from edgefoundad.cli import (
+    bench,
+    calibrate,
+    demo,
+    encoders,
+    evaluate,
+    export,
+    fit,
+    report,
+    run,
+    verify,
+)
 from edgefoundad.errors import GateError, InputError, LostError
 
 # Click's, which some versions of typer carry inside themselves under another name.
@@ -37,6 +48,7 @@ app.command("export")(export.command)
 app.command("verify")(verify.command)
 app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
+app.command("bench")(bench.command)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
 

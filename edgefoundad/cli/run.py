@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefoundad.cli import standing
+from edgefoundad.cli import source_options, standing
 from edgefoundad.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -31,15 +31,8 @@ def command(
     backend: standing.Backend = "auto",
     precision: standing.Precision = None,
     strict: standing.Strict = False,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--source-option", "-o", metavar="KEY=VALUE", help="Of the source; may be repeated."
-        ),
-    ] = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Letterbox frames of another size than exported.")
-    ] = False,
+    option: source_options.Option = None,
+    fit: source_options.Fit = False,
     max_age: Annotated[
         float | None,
         typer.Option(metavar="MS", min=1, help="Drop a camera's frames that are older by then."),
@@ -84,7 +77,7 @@ def command(
     opened = Bundle.open(bundle)
     # Every graph takes the same frames. What can never work is found before the work.
     graph, _ = find_graph(opened, precision or "fp32", safe=False)
-    kind, options = kind_of(source), _options(option or [])
+    kind, options = kind_of(source), source_options.parse(option)
     kind.check(options)
 
     def reopen() -> Any:
@@ -112,7 +105,7 @@ def command(
             # What somebody tried once with --backend is not what the station stands on.
             armed.remember()
         count = frames.count if frames else None
-        screen = Screen(count, as_json=as_json)
+        screen = Screen(count, live=kind.live, as_json=as_json)
         loop = Loop(
             reopen,
             Judge(armed.backend, chosen.threshold),
@@ -149,18 +142,6 @@ def command(
         raise KeyboardInterrupt
     if not kind.live:
         _check(loop.statistics, source, screen.last_fault)
-
-
-def _options(words: list[str]) -> dict[str, str]:
-    from edgefoundad.errors import InputError
-
-    options: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not (key and equals):
-            raise InputError(f"found --source-option {word}; expected KEY=VALUE")
-        options[key] = value
-    return options
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Screen:
     """What is shown of a run: lines of JSON, or for people."""
 
-    def __init__(self, count: int | None, *, as_json: bool) -> None:
+    def __init__(self, count: int | None, *, live: bool, as_json: bool) -> None:
         from edgefoundad_jetson.sinks.jsonlines import JsonLines
 
-        self._count, self._as_json = count, as_json
+        self._count, self._live, self._as_json = count, live, as_json
         sys.stdout.flush()
         # Unbuffered: a line is written when its frame is judged, or is known not to be.
         self._raw = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115
@@ -62,29 +62,25 @@ class Screen:
             return
         if not summary["judged"]:
             return
-        latency = summary["latency_ms"]
-        dropped = ", ".join(f"{count} {cause}" for cause, count in summary["dropped"].items())
-        lost = ", ".join(f"{count} {cause}" for cause, count in summary["losses"].items())
-        moved = ", ".join(
-            f"{count:g} {name.replace('_', ' ')}"
-            for name, count in summary["copies_per_frame"].items()
-            if count
-        )
         rows = [
             ("frames", f"{summary['frames']}, {summary['anomalous']} anomalous"),
             ("not judged", str(summary["errors"])),
-            ("dropped", dropped or "none"),
-            *([("source lost", f"{lost}; back {summary['reopened']} times")] if lost else []),
+            ("dropped", console.counts(summary["dropped"])),
+            *_losses(summary),
             ("per frame", f"{summary['ms_median']} ms median, {summary['ms_p99']} ms p99"),
-            (
-                "capture to verdict",
-                f"{latency['p50']} ms median, {latency['p99']} ms p99, {latency['max']} ms at most",
-            ),
-            ("copies per frame", moved or "none"),
+            *console.latency(summary, live=self._live),
+            ("copies per frame", console.counts(summary["copies_per_frame"])),
             ("threshold", threshold_in_words(armed.deciding)),
             ("runs on", standing.in_words(armed)),
         ]
         console.print_table(console.facts(rows))
+
+
+def _losses(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    if not summary["losses"]:
+        return []
+    lost = console.counts(summary["losses"])
+    return [("source lost", f"{lost}; came back {summary['reopened']} times")]
 
 
 def _show(outcome: Outcome) -> None:
