@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 from edgefoundad.errors import InputError
 from edgefoundad.images import SUFFIXES
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Kind
 from edgefoundad_jetson.sources.sizing import Sized
 from edgefoundad_jetson.sources.source import Source
@@ -15,9 +17,21 @@ from edgefoundad_jetson.sources.source import Source
 
 def kinds() -> tuple[Kind, ...]:
     """Every kind of source, files first."""
-    from edgefoundad_jetson.sources import images, video
+    from edgefoundad_jetson.sources import (
+        csi,
+        gige,
+        images,
+        launch,
+        pattern,
+        rtsp,
+        v4l2,
+        video,
+    )
 
-    return (images.KIND, video.KIND)
+    return (
+        *(images.KIND, video.KIND, csi.KIND, v4l2.KIND, v4l2.NUMBERED, rtsp.KIND, rtsp.ENCRYPTED),
+        *(gige.KIND, launch.KIND, pattern.KIND),
+    )
 
 
 def kind_of(where: str) -> Kind:
@@ -31,11 +45,7 @@ def kind_of(where: str) -> Kind:
         if kind.scheme and where.startswith(kind.scheme):
             return kind
     if "://" in where:
-        schemes = ", ".join(sorted({kind.scheme for kind in known if kind.scheme}))
-        raise InputError(
-            f"found the source {where}; expected a path, or an address that starts with "
-            f"{schemes}: see `edgefoundad sources`"
-        )
+        raise InputError(_no_such_scheme(where, [kind.scheme for kind in known if kind.scheme]))
     path = Path(where)
     if not path.exists():
         raise InputError(f"found nothing at {where}; expected an image, a folder or a video file")
@@ -43,6 +53,16 @@ def kind_of(where: str) -> Kind:
 
     still = path.is_dir() or path.suffix.lower() in SUFFIXES
     return images.KIND if still else video.KIND
+
+
+def _no_such_scheme(where: str, schemes: list[str]) -> str:
+    close = difflib.get_close_matches(where.partition("://")[0] + "://", schemes, n=1)
+    return (
+        f"found the source {redacted(where)}; "
+        + (f"did you mean {close[0]}? " if close else "")
+        + f"Expected a path, or an address that starts with {', '.join(schemes)}: "
+        "see `edgefoundad sources`"
+    )
 
 
 def open_source(
@@ -65,4 +85,5 @@ def open_source(
         SourceLostError: it may work a moment later.
     """
     kind = kind_of(where)
-    return Sized(kind.open(where, graph, kind.parse(dict(options or {}))), where, graph, fit=fit)
+    source = kind.open(where, graph, kind.parse(dict(options or {})))
+    return Sized(source, redacted(where), graph, fit=fit)

@@ -34,6 +34,7 @@ class Kind:
         open: opens an address for a graph.
         options: what it can be told.
         elements: GStreamer's elements that it cannot do without.
+        stand_in: what serves where there is no GStreamer at all; "" for nothing.
     """
 
     scheme: str
@@ -43,6 +44,7 @@ class Kind:
     open: Callable[[str, GraphRecord, Options], Source]
     options: type[Options] = Options
     elements: tuple[str, ...] = field(default=())
+    stand_in: str = ""
 
     def check(self, given: dict[str, str]) -> None:
         """See that what is asked of it can work on this machine, without opening anything.
@@ -51,6 +53,21 @@ class Kind:
             InputError: there is no such option, or an element is missing.
         """
         self.parse(given)
+        if self.missing():
+            from edgefoundad_jetson.gstreamer.library import require
+
+            require(self.elements)
+
+    def missing(self) -> dict[str, str]:
+        """What it lacks on this machine: element → how to get it. Empty where it can run."""
+        if not self.elements:
+            return {}
+        from edgefoundad_jetson.gstreamer import library, packages
+
+        if self.stand_in and not library.available():
+            return {}
+        absent = (name for name in self.elements if not library.element_exists(name))
+        return {name: packages.how_to_get(name) for name in absent}
 
     def parse(self, given: dict[str, str]) -> Options:
         """Options as words to options.

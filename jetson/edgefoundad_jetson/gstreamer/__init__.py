@@ -1,0 +1,1 @@
+"""GStreamer through its C library: no binding is needed, and any venv will do."""

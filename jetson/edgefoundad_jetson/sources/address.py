@@ -1,0 +1,20 @@
+"""Addresses of sources, as they may be shown."""
+
+from __future__ import annotations
+
+import re
+
+_AUTHORITY = re.compile(r"(?<=://)[^/\s\"']*@")
+_WITH_SLASH = re.compile(r"(?<=://)[^/@\s]*:(?!\d+(?:[/\s]|$))[^\s]*@")
+"""A password that should have been percent-encoded, and was not."""
+
+_SETTING = re.compile(r"\b(user-pw|password|passwd|proxy-pw)\s*=\s*(\"[^\"]*\"|'[^']*'|\S+)", re.I)
+
+
+def redacted(text: str) -> str:
+    """A text without the names and passwords that its addresses hold.
+
+    Whatever of an address is shown, logged or kept goes through here.
+    """
+    text = _SETTING.sub(r"\1=…", text)
+    return _AUTHORITY.sub("", _WITH_SLASH.sub("", text))

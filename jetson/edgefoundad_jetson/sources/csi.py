@@ -1,0 +1,58 @@
+"""A camera on a Jetson's CSI port, through NVIDIA's Argus. Not run on hardware yet."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pydantic import Field
+
+from edgefoundad.errors import InputError
+from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.gstreamer import library
+from edgefoundad_jetson.sources.catalogue import Kind, Options
+from edgefoundad_jetson.sources.gstreamer import GStreamerSource, StreamOptions
+
+ELEMENTS = ("nvarguscamerasrc", "nvvidconv", "videoconvert")
+
+_HOST_FORMATS = {"rgba": "RGBA"}
+"""What the converter of a Jetson can write itself; the others begin with BGRx."""
+
+
+class CsiOptions(StreamOptions):
+    """What a CSI camera can be told."""
+
+    width: int = Field(default=0, ge=0, description="of its frames, in px; 0: as the graph's")
+    height: int = Field(default=0, ge=0, description="of its frames, in px; 0: as the graph's")
+    fps: int = Field(default=30, ge=1, description="frames per second")
+
+
+def description(sensor: int, graph: GraphRecord, options: CsiOptions) -> str:
+    """The pipeline of a sensor: one hardware pass from its memory into the CPU's."""
+    width = options.width or graph.frame.frame.width
+    height = options.height or graph.frame.frame.height
+    written = _HOST_FORMATS.get(graph.channels, "BGRx")
+    return (
+        f"nvarguscamerasrc sensor-id={sensor} ! "
+        f"video/x-raw(memory:NVMM),format=NV12,width={width},height={height},"
+        f"framerate={options.fps}/1 ! nvvidconv ! video/x-raw,format={written}"
+    )
+
+
+def _open(where: str, graph: GraphRecord, options: Options) -> GStreamerSource:
+    given = cast(CsiOptions, options)
+    number = where.removeprefix(KIND.scheme)
+    if not number.isdecimal():
+        raise InputError(f"found {where}; expected csi:// and the sensor's number, as csi://0")
+    library.require(ELEMENTS)
+    return GStreamerSource(description(int(number), graph, given), where, graph, given)
+
+
+KIND = Kind(
+    scheme="csi://",
+    example="csi://0",
+    summary="a camera on a Jetson's CSI port",
+    live=True,
+    open=_open,
+    options=CsiOptions,
+    elements=ELEMENTS,
+)
