@@ -15,12 +15,14 @@ class Copies:
             rows set together, letterboxing, copies proper.
         host_to_device: transfers to a GPU with memory of its own.
         device_to_host: transfers from there.
+        device_copies: copies of the frame by the GPU, from its memory to its memory.
     """
 
     host_maps: int = 0
     host_copies: int = 0
     host_to_device: int = 0
     device_to_host: int = 0
+    device_copies: int = 0
 
     def __add__(self, other: Copies) -> Copies:
         return Copies(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -32,6 +34,7 @@ class Copies:
             "host_copies": self.host_copies,
             "host_to_device": self.host_to_device,
             "device_to_host": self.device_to_host,
+            "device_copies": self.device_copies,
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from edgefoundad.decision import Verdict, decide
 from edgefoundad.manifest import Threshold
-from edgefoundad_jetson.backends.backend import Backend
+from edgefoundad_jetson.backends.backend import Backend, SurfaceBackend
 from edgefoundad_jetson.frame import Frame
+from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,25 @@ def run_loop(
 
 
 def _judge(frame: Frame, backend: Backend, threshold: Threshold) -> Outcome:
-    if frame.pixels is None:
+    if frame.pixels is None and frame.surface is None:
         return Outcome(frame, None, None, 0.0)
     began = time.perf_counter()
-    difference, score = backend.infer(frame.pixels)
+    try:
+        difference, score = _infer(frame, backend)
+    except SurfaceUnusableError as error:
+        return Outcome(replace(frame, surface=None, fault=str(error)), None, None, 0.0)
     verdict = decide(score, difference, threshold, backend.graph.frame)
     return Outcome(frame, verdict, difference, 1e3 * (time.perf_counter() - began))
+
+
+def _infer(frame: Frame, backend: Backend) -> tuple[NDArray[np.float32], float]:
+    if frame.surface is None:
+        assert frame.pixels is not None
+        return backend.infer(frame.pixels)
+    try:
+        if not isinstance(backend, SurfaceBackend):
+            raise SurfaceUnusableError(f"{backend.name} reads host memory only")
+        return backend.infer_surface(frame.surface)
+    finally:
+        # Not when the outcome is forgotten: the camera waits for its buffer.
+        frame.surface.close()
