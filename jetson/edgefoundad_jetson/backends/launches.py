@@ -49,7 +49,7 @@ class Launches:
         self._known: dict[int, Callable[[], None]] = {}
 
     def launch(self, address: int) -> None:
-        """Queue the engine on a frame at an address; its first frame there is run thrice."""
+        """Queue the engine on a frame at an address; its first frame there is run twice."""
         known = self._known.get(address)
         if known is not None:
             known()

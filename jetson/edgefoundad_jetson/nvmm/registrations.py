@@ -44,7 +44,7 @@ class Registration:
         self._params.mappedAddr = NvBufSurfaceMappedAddr()
         self._surface = NvBufSurface.from_buffer_copy(original)
         self._surface.surfaceList = ctypes.pointer(self._params)
-        self.users, self.kept = 0, True
+        self.users, self.kept, self._ended = 0, True, False
         image = library.map_egl_image(self._surface)
         undo: list[Callable[[], None]] = [self._unmap]
         try:
@@ -56,7 +56,10 @@ class Registration:
             raise
 
     def end(self) -> str | None:
-        """Forget the buffer, CUDA's part before EGL's; say what failed."""
+        """Forget the buffer, once: CUDA's part before EGL's. Say what failed."""
+        if self._ended:
+            return None
+        self._ended = True
         return _all(self._unregister, self._unmap)
 
     def _unregister(self) -> None:
