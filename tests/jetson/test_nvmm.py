@@ -550,6 +550,13 @@ def test_the_first_failure_decides_for_host_memory_for_good_and_is_said_once(
     board.check_that_nothing_is_left()
 
 
+def test_two_failures_at_once_are_said_once(nvmm: Nvmm, said: list[str]) -> None:
+    nvmm.fall_back("the first")
+    nvmm.fall_back("the second, in another thread")
+    assert nvmm.reason == "the first"
+    assert len(said) == 1
+
+
 def test_a_copy_that_fails_costs_that_frame_and_then_falls_back(
     nvmm: Nvmm, board: Any, run: Run, said: list[str]
 ) -> None:

@@ -406,6 +406,23 @@ def test_a_surface_is_judged_like_the_same_frame_in_host_memory(
 
 
 @on_a_jetson
+def test_a_recording_that_goes_wrong_for_one_buffer_is_not_used_for_it(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+) -> None:
+    backend = load(built())
+    assert backend.captured
+    jetson.cuda.records = "badly"
+    surfaces = [surface_of(frame) for frame in golden.frames]
+    for _ in range(2):
+        scores = [backend.infer_surface(surface)[1] for surface in surfaces]
+        assert scores == pytest.approx(golden.scores, rel=1e-3)
+
+
+@on_a_jetson
 def test_a_surface_s_map_is_its_own(
     jetson: Simulation,
     built: Any,

@@ -53,9 +53,6 @@ class SurfaceLibrary:
         image = surface.surfaceList[0].mappedAddr.eglImage
         if status == 0 and image:
             return int(image)
-        if status == 0:
-            # It says that it made one, and may have.
-            self._unmap(ctypes.byref(surface), 0)
         raise SurfaceUnusableError(
             f"NvBufSurfaceMapEglImage gave no EGL image (status {status}): there may be no EGL "
             "display; on a board without a screen unset DISPLAY"
