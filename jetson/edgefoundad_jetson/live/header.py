@@ -134,6 +134,6 @@ def _facts(
     picture: NDArray[np.uint8], at: tuple[int, int], room: int, facts: list[str], unit: float
 ) -> None:
     capital = round(18 * unit)
-    while width_of(line := "   ·   ".join(facts), capital=capital) > room and len(facts) > 1:
+    while width_of(line := "  ·  ".join(facts), capital=capital) > room and len(facts) > 1:
         facts = facts[:-1]
     write(picture, line, at, capital=capital, colour=QUIET)

@@ -22,7 +22,7 @@ _FINER = 4
 _STROKED_CAPITAL = 21
 """Height of a capital of those, at scale 1."""
 
-_PLAIN = str.maketrans({"×": "x", "·": "-", "…": "~"})
+_PLAIN = str.maketrans({"×": "x", "·": "|", "–": "-", "…": "~"})
 
 Align = Literal["left", "centre", "right"]
 
@@ -71,13 +71,20 @@ def width_of(text: str, *, capital: int, bold: bool = False) -> int:
 
 def fitted(text: str, width: int, *, capital: int, bold: bool = False) -> str:
     """The text, or as much of its beginning as fits with an ellipsis."""
-    if width_of(text, capital=capital, bold=bold) <= width:
+    # No letter is narrower than a quarter of a capital's height: the rest never fits.
+    most = 4 * width // capital + 1
+    if len(text) <= most and width_of(text, capital=capital, bold=bold) <= width:
         return text
-    for end in range(min(len(text), width) - 1, 0, -1):
-        short = f"{text[:end].rstrip()}…"
-        if width_of(short, capital=capital, bold=bold) <= width:
-            return short
-    return ""
+    none, some = 0, min(len(text), most)
+    while some - none > 1:
+        middle = (none + some) // 2
+        fits = width_of(_shortened(text, middle), capital=capital, bold=bold) <= width
+        none, some = (middle, some) if fits else (none, middle)
+    return _shortened(text, none) if none else ""
+
+
+def _shortened(text: str, length: int) -> str:
+    return f"{text[:length].rstrip()}…"
 
 
 def _above(capital: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -214,11 +215,12 @@ def _strict(value: Any) -> Any:
 
 def _is_gone(connection: socket.socket) -> bool:
     """Whether the other side has closed; nothing is expected of it."""
+    watched = select.poll()
     try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
+        # Hanging up alone is asked for, and not read: what it sent beside its request stays there.
+        watched.register(connection, select.POLLRDHUP)
+        return bool(watched.poll(0))
+    except (OSError, ValueError):
         return True
 
 

@@ -159,6 +159,7 @@ def page_of(name: str) -> tuple[bytes, str]:
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n"
         '<body>\n<main>\n<img alt="What the station sees, and what it says of it">\n'
         '<noscript><img src="stream.mjpg" alt="What the station sees"></noscript>\n'
@@ -168,7 +169,7 @@ def page_of(name: str) -> tuple[bytes, str]:
         f"<dl></dl></details></footer>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
     )
     policy = (
-        "default-src 'none'; img-src 'self' blob:; connect-src 'self'; base-uri 'none'; "
+        "default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; "
         f"form-action 'none'; frame-ancestors 'self'; style-src {_hash(_STYLE)}; "
         f"script-src {_hash(_SCRIPT)}"
     )

@@ -73,7 +73,7 @@ class Strip:
             order = np.arange(self._count - count, self._count) % self._kept
             ratios, anomalous = self._ratios[order], self._anomalous[order]
             times = self._times[order]
-        return Scores(ratios, anomalous, _rate(times))
+        return Scores(ratios, anomalous, _rate(times, time.monotonic()))
 
 
 def ratio_of(score: float, threshold: float) -> float:
@@ -82,11 +82,14 @@ def ratio_of(score: float, threshold: float) -> float:
     return score / max(threshold, 1e-12) if math.isfinite(score) else math.inf
 
 
-def _rate(times: NDArray[np.float64]) -> float | None:
+def _rate(times: NDArray[np.float64], now: float) -> float | None:
     if len(times) < 2:
         return None
     late = times[times >= times[-1] - _RATE_SECONDS]
     if len(late) < 2:
         late = times[-2:]
-    passed = float(late[-1] - late[0])
-    return (len(late) - 1) / passed if passed > 0 else None
+    # A line that stands still slows down, rather than keep the rate that it had.
+    step = float(late[-1] - late[0]) / (len(late) - 1)
+    waited = now - float(times[-1])
+    passed = max(step, waited) if waited > _RATE_SECONDS else step
+    return 1 / passed if passed > 0 else None
