@@ -92,7 +92,7 @@ def _above(capital: int) -> int:
     return math.ceil(1.4 * capital)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _mask(text: str, capital: int, bold: bool) -> NDArray[np.uint8]:
     """How much of each pixel is ink: uint8 [h, w], base line `_above` its first row."""
     rows = _above(capital) + math.ceil(0.5 * capital)

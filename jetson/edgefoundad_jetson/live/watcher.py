@@ -120,7 +120,14 @@ class Watcher:
         with self._changed:
             shot = self._pending or self._free.pop()
             self._pending = None
-        shot.take(outcome)
+        try:
+            shot.take(outcome)
+        except MemoryError as error:
+            # Parts are judged whether or not they can be shown; who asks is told.
+            self.fault = _told(error)
+            with self._changed:
+                self._free.append(shot)
+            return
         with self._changed:
             self._pending = shot
             self._changed.notify()
@@ -147,8 +154,7 @@ class Watcher:
                     self.fault = None
                 self._surface.tick(self.strip.idle())
             except Exception as error:
-                # Parts are judged whether or not they can be shown; who asks is told.
-                self.fault = f"{type(error).__name__}: {error}"
+                self.fault = _told(error)
             if shot:
                 with self._changed:
                     self._free.append(shot)
@@ -161,3 +167,7 @@ class Watcher:
                 self._changed.wait(self._surface.tick_seconds)
             shot, self._pending = self._pending, None
             return None if self._closing else shot
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

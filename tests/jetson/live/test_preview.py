@@ -317,14 +317,25 @@ def test_counts_are_strict_json_and_a_fault_in_them_is_told(
         assert get(other, "/")[0] == 200
 
 
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        # Five channels, which no graph takes.
+        np.zeros((240, 320, 5), np.uint8),
+        # More than there is memory for.
+        np.broadcast_to(np.zeros(3, np.uint8), (1 << 22, 1 << 22, 3)),
+    ],
+    ids=["channels", "memory"],
+)
 def test_a_picture_that_cannot_be_drawn_ends_nothing(
-    preview: Preview, outcome_of: Callable[..., Outcome]
+    pixels: NDArray[np.uint8], preview: Preview, outcome_of: Callable[..., Outcome]
 ) -> None:
     connection, answer = stream(preview)
     with closing(connection):
         assert eventually(lambda: preview._broadcast.wanted)
-        # Five channels, which no graph takes.
-        preview.watch(outcome_of(pixels=np.zeros((240, 320, 5), np.uint8)))
+        for _ in range(4):
+            preview.watch(outcome_of(pixels=pixels))
+            time.sleep(0.1)
 
         def fault() -> bool:
             return json.loads(get(preview, "/stats.json")[2])["live"]["fault"] is not None
