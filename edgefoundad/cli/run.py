@@ -15,7 +15,7 @@ from edgefoundad.cli import source_options, standing
 from edgefoundad.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from edgefoundad_jetson.loop import Loop
+    from edgefoundad_jetson.loop import Loop, Watcher
     from edgefoundad_jetson.statistics import Statistics
 
 
@@ -41,6 +41,18 @@ def command(
         int,
         typer.Option(min=0, help="In a row to open a lost camera, before giving up; 0: no end."),
     ] = 20,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the live picture in a window; q ends the run.")
+    ] = False,
+    preview: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve the live picture to this machine's browser; 0: any free port.",
+        ),
+    ] = None,
     stats_json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep the counts in this file.")
     ] = None,
@@ -104,6 +116,22 @@ def command(
         if backend == "auto" and precision is None:
             # What somebody tried once with --backend is not what the station stands on.
             armed.remember()
+        watchers: list[Watcher] = []
+        if show or preview is not None:
+            from edgefoundad_jetson.live.scene import Station
+
+            station = Station(opened.path.name, armed.backend.graph, chosen.threshold)
+        if show:
+            from edgefoundad_jetson.live.window import Window
+
+            window = Window(station, lambda: loop.stop())
+            watchers.append(stack.enter_context(contextlib.closing(window)).watch)
+        if preview is not None:
+            from edgefoundad_jetson.live.preview import Preview
+
+            served = Preview(preview, station, lambda: stats())
+            watchers.append(stack.enter_context(contextlib.closing(served)).watch)
+            standing.note(f"the live picture is at {served.url}", as_json=as_json)
         count = frames.count if frames else None
         screen = Screen(count, live=kind.live, as_json=as_json)
         loop = Loop(
@@ -111,6 +139,7 @@ def command(
             Judge(armed.backend, chosen.threshold),
             source=frames,
             sinks=[screen],
+            watchers=watchers,
             rearm=rearm,
             settings=LoopSettings(
                 max_age_ms=max_age, source_backoff=Backoff(attempts=attempts or None)

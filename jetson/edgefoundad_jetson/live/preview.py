@@ -9,7 +9,7 @@ from edgefoundad_jetson.live.broadcast import Broadcast
 from edgefoundad_jetson.live.mjpeg import LOOPBACK, Server
 from edgefoundad_jetson.live.scene import Station
 from edgefoundad_jetson.live.watcher import RATE, Watcher
-from edgefoundad_jetson.loop import Outcome
+from edgefoundad_jetson.outcome import Outcome
 
 
 class Preview:

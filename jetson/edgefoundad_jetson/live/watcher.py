@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgefoundad_jetson.live.picture import Bgr, draw
 from edgefoundad_jetson.live.scene import Scene, Station
 from edgefoundad_jetson.live.strip import Strip, ratio_of
-from edgefoundad_jetson.loop import Outcome
+from edgefoundad_jetson.outcome import Outcome
 
 RATE = 15.0
 """Pictures per second at most: enough for an eye, and each costs a copy of the frame."""
@@ -65,11 +65,11 @@ class _Shot:
             pixels=None if frame.pixels is None else self.pixels,
             difference=None if outcome.difference is None else self.difference,
             verdict=outcome.verdict,
-            fault=frame.fault,
+            fault=outcome.fault,
             index=frame.index,
             when=datetime.now(),
             ms=outcome.ms,
-            age_ms=(time.monotonic_ns() - frame.captured_ns) / 1e6,
+            age_ms=outcome.age_ms,
         )
 
 

@@ -13,7 +13,7 @@ from edgefoundad.errors import InputError
 from edgefoundad_jetson.live.picture import Bgr, draw_stalled, draw_waiting
 from edgefoundad_jetson.live.scene import Station
 from edgefoundad_jetson.live.watcher import RATE, Watcher
-from edgefoundad_jetson.loop import Outcome
+from edgefoundad_jetson.outcome import Outcome
 
 STALLED_SECONDS = 2.0
 """A picture that old says so: it must not pass for what the camera sees now."""
