@@ -23,6 +23,7 @@ from edgefoundad.cli import (
     fit,
     report,
     run,
+    sources,
     verify,
 )
 from edgefoundad.errors import GateError, InputError, LostError
@@ -49,6 +50,7 @@ app.command("verify")(verify.command)
 app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
 app.command("bench")(bench.command)
+app.command("sources")(sources.command)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
 

@@ -44,7 +44,8 @@ class Screen:
         # The fault of a single image is the command's own error.
         elif outcome.verdict or self._count != 1:
             self._progress("judging frames", outcome.frame.index + 1, self._count or 0)
-            _show(outcome)
+            # A camera is one and the same for every frame; a file's name is news.
+            _show(outcome, "" if self._live else f"{Path(outcome.frame.source).name}  ")
 
     def tell_of_loss(self, loss: Loss) -> None:
         """Say that the source was lost, and what comes now."""
@@ -83,7 +84,7 @@ def _losses(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [("source lost", f"{lost}; came back {summary['reopened']} times")]
 
 
-def _show(outcome: Outcome) -> None:
+def _show(outcome: Outcome, name: str) -> None:
     frame, verdict = outcome.frame, outcome.verdict
     if verdict is None:
         console.print_line(f"[red]not judged[/red]  {console.plain(outcome.fault)}")
@@ -96,7 +97,6 @@ def _show(outcome: Outcome) -> None:
             box = frame.placement.to_camera(box) if frame.placement else box
             where = f"  {box.width}x{box.height} px at ({box.x}, {box.y})"
         console.print_line(
-            f"[red]anomalous[/red]  frame {frame.index}  "
-            f"{console.plain(Path(frame.source).name)}  "
+            f"[red]anomalous[/red]  frame {frame.index}  {console.plain(name)}"
             f"{ratio:.2f} x threshold{where}"
         )

@@ -18,7 +18,7 @@ from edgefoundad_jetson.gstreamer.launch import (
     parse,
 )
 from edgefoundad_jetson.gstreamer.message import Fault, PipelineError, take_messages
-from edgefoundad_jetson.gstreamer.sample import Layout, Sample
+from edgefoundad_jetson.gstreamer.sample import FORMATS, Layout, Sample
 
 _WAITS_MS = 50
 """A wait is cut into pieces of this length, so that `stop` is seen soon from any thread."""
@@ -28,11 +28,20 @@ _QUEUED = 2
 
 _COUNT, _SINK = "edgefoundad_count", "edgefoundad_sink"
 
-_TAIL = (
-    "videoconvert name=edgefoundad_convert ! {caps} ! "
-    f"identity name={_COUNT} silent=true ! "
-    f"appsink name={_SINK} sync=false max-buffers={_QUEUED} enable-last-sample=false"
-)
+_COLOURS = "RGBx,BGRx,xRGB,xBGR,RGBA,BGRA,ARGB,ABGR,RGB,BGR"
+
+
+def _tail(channels: str) -> str:
+    """What comes behind a description: the graph's channel order, a count, and our own sink."""
+    convert = f"videoconvert ! video/x-raw,format={FORMATS[channels]}"
+    if channels == "gray":
+        # From YUV by way of RGB: in one step the levels keep the narrower range that cameras and
+        # videos have, black at 16 and white at 235, which no trainer ever saw. Grey stays grey.
+        convert = f"videoconvert ! video/x-raw,format={{GRAY8,{_COLOURS}}} ! {convert}"
+    return (
+        f"{convert} ! identity name={_COUNT} silent=true ! "
+        f"appsink name={_SINK} sync=false max-buffers={_QUEUED} enable-last-sample=false"
+    )
 
 
 class Pipeline:
@@ -47,7 +56,7 @@ class Pipeline:
     def __init__(
         self,
         description: str,
-        format: str,
+        channels: str,
         *,
         live: bool | None = None,
         settings: Mapping[str, Mapping[str, str]] | None = None,
@@ -56,7 +65,7 @@ class Pipeline:
 
         Args:
             description: up to its last element, which gives raw video.
-            format: of the frames that are wanted, in GStreamer's words, as "BGR".
+            channels: the order that is wanted, as a graph has it.
             live: whether frames may be dropped; None: where the pipeline says so itself.
             settings: name of an element → its properties. What an address holds is set here: in a
                 description it might be taken for part of the language.
@@ -75,8 +84,7 @@ class Pipeline:
         self._closed = False
         self._arrived = 0
         self._counting = threading.Lock()
-        tail = _TAIL.format(caps=f"video/x-raw,format={format}")
-        self._pipeline = parse(self._gst, f"{description.strip().rstrip('!')} ! {tail}")
+        self._pipeline = parse(self._gst, f"{description.strip().rstrip('!')} ! {_tail(channels)}")
         self._bus: int = self._gst.gst_element_get_bus(self._pipeline)
         self._count: int = self._gst.gst_bin_get_by_name(self._pipeline, _COUNT.encode())
         self._sink: int = self._gst.gst_bin_get_by_name(self._pipeline, _SINK.encode())
@@ -141,7 +149,8 @@ class Pipeline:
     def passes(self) -> int:
         """How many elements rewrite every frame on the CPU, as they were when it was last looked.
 
-        Those that convert, scale or flip, wherever in the pipeline they are; decoders are none.
+        Those that convert, scale or crop, wherever in the pipeline they are. Decoders are none, nor
+        is what works in place.
         """
         return self._passes
 

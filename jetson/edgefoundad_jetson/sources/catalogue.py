@@ -64,8 +64,8 @@ class Kind:
             return {}
         from edgefoundad_jetson.gstreamer import library, packages
 
-        if self.stand_in and not library.available():
-            return {}
+        if not library.available():
+            return {} if self.stand_in else {"GStreamer 1.20": f"install {packages.LIBRARY}"}
         absent = (name for name in self.elements if not library.element_exists(name))
         return {name: packages.how_to_get(name) for name in absent}
 

@@ -15,7 +15,7 @@ from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.gstreamer.library import element_exists
 from edgefoundad_jetson.gstreamer.message import Fault, PipelineError
 from edgefoundad_jetson.gstreamer.pipeline import Pipeline
-from edgefoundad_jetson.gstreamer.sample import FORMATS, Sample, UnreadableError
+from edgefoundad_jetson.gstreamer.sample import Sample, UnreadableError
 from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Options
 from edgefoundad_jetson.sources.source import SourceLostError
@@ -86,9 +86,7 @@ class GStreamerSource:
         """
         self._where, self._options = redacted(where), options
         try:
-            self._pipeline = Pipeline(
-                description, FORMATS[graph.channels], live=live, settings=settings
-            )
+            self._pipeline = Pipeline(description, graph.channels, live=live, settings=settings)
         except PipelineError as error:
             raise lost(error.fault, where) from None
         self.live = self.endless = self._pipeline.live
