@@ -23,7 +23,7 @@ from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.handover import Handover
 from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
 from edgefoundad_jetson.outcome import Outcome
-from edgefoundad_jetson.sources.source import Source, SourceLostError
+from edgefoundad_jetson.sources.source import Source
 from edgefoundad_jetson.statistics import Statistics
 
 STOP_SECONDS = 0.4
@@ -135,8 +135,6 @@ class Loop:
             self._end()
         if self._delivery.error:
             raise self._delivery.error
-        if isinstance(self._capture.error, SourceLostError):
-            raise LostError(str(self._capture.error))
         if self._capture.error:
             raise self._capture.error
         return self.statistics
