@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from edgefoundad.cli import (
+    bench,
     calibrate,
     demo,
     encoders,
@@ -48,6 +49,7 @@ app.command("export")(export.command)
 app.command("verify")(verify.command)
 app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
+app.command("bench")(bench.command)
 app.command("sources")(sources.command)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)

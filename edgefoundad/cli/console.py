@@ -140,3 +140,18 @@ def threshold_in_words(summary: dict[str, Any], *, evidence: str | None = None) 
 def percent(rate: float) -> str:
     """A rate to three digits, as "0.5%"."""
     return f"{100 * rate:.3g}%"
+
+
+def counts(named: dict[str, float]) -> str:
+    """Counts with their names in words; "none" where there is nothing to count."""
+    words = [f"{count:g} {name.replace('_', ' ')}" for name, count in named.items() if count]
+    return ", ".join(words) or "none"
+
+
+def latency(summary: dict[str, Any], *, live: bool) -> list[tuple[str, str]]:
+    """From the capture to the verdict; of files nothing: their frames wait their turn."""
+    if not live:
+        return []
+    ms = summary["latency_ms"]
+    words = f"{ms['p50']} ms median, {ms['p99']} ms p99, {ms['max']} ms at most"
+    return [("capture to verdict", words)]

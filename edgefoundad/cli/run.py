@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefoundad.cli import standing
+from edgefoundad.cli import source_options, standing
 from edgefoundad.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from edgefoundad_jetson.loop import Loop
+    from edgefoundad_jetson.loop import Loop, Watcher
     from edgefoundad_jetson.statistics import Statistics
 
 
@@ -31,15 +31,8 @@ def command(
     backend: standing.Backend = "auto",
     precision: standing.Precision = None,
     strict: standing.Strict = False,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--source-option", "-o", metavar="KEY=VALUE", help="Of the source; may be repeated."
-        ),
-    ] = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Letterbox frames of another size than exported.")
-    ] = False,
+    option: source_options.Option = None,
+    fit: source_options.Fit = False,
     max_age: Annotated[
         float | None,
         typer.Option(metavar="MS", min=1, help="Drop a camera's frames that are older by then."),
@@ -48,6 +41,18 @@ def command(
         int,
         typer.Option(min=0, help="In a row to open a lost camera, before giving up; 0: no end."),
     ] = 20,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the live picture in a window; q ends the run.")
+    ] = False,
+    preview: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve the live picture to this machine's browser; 0: any free port.",
+        ),
+    ] = None,
     stats_json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep the counts in this file.")
     ] = None,
@@ -84,7 +89,7 @@ def command(
     opened = Bundle.open(bundle)
     # Every graph takes the same frames. What can never work is found before the work.
     graph, _ = find_graph(opened, precision or "fp32", safe=False)
-    kind, options = kind_of(source), _options(option or [])
+    kind, options = kind_of(source), source_options.parse(option)
     kind.check(options)
 
     def reopen() -> Any:
@@ -111,13 +116,30 @@ def command(
         if backend == "auto" and precision is None:
             # What somebody tried once with --backend is not what the station stands on.
             armed.remember()
+        watchers: list[Watcher] = []
+        if show or preview is not None:
+            from edgefoundad_jetson.live.scene import Station
+
+            station = Station(opened.path.name, armed.backend.graph, chosen.threshold)
+        if show:
+            from edgefoundad_jetson.live.window import Window
+
+            window = Window(station, lambda: loop.stop())
+            watchers.append(stack.enter_context(contextlib.closing(window)).watch)
+        if preview is not None:
+            from edgefoundad_jetson.live.preview import Preview
+
+            served = Preview(preview, station, lambda: stats())
+            watchers.append(stack.enter_context(contextlib.closing(served)).watch)
+            standing.note(f"the live picture is at {served.url}", as_json=as_json)
         count = frames.count if frames else None
-        screen = Screen(count, as_json=as_json)
+        screen = Screen(count, live=kind.live, as_json=as_json)
         loop = Loop(
             reopen,
             Judge(armed.backend, chosen.threshold),
             source=frames,
             sinks=[screen],
+            watchers=watchers,
             rearm=rearm,
             settings=LoopSettings(
                 max_age_ms=max_age, source_backoff=Backoff(attempts=attempts or None)
@@ -149,18 +171,6 @@ def command(
         raise KeyboardInterrupt
     if not kind.live:
         _check(loop.statistics, source, screen.last_fault)
-
-
-def _options(words: list[str]) -> dict[str, str]:
-    from edgefoundad.errors import InputError
-
-    options: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not (key and equals):
-            raise InputError(f"found --source-option {word}; expected KEY=VALUE")
-        options[key] = value
-    return options
 
 
 @contextlib.contextmanager

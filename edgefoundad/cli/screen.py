@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Screen:
     """What is shown of a run: lines of JSON, or for people."""
 
-    def __init__(self, count: int | None, *, as_json: bool) -> None:
+    def __init__(self, count: int | None, *, live: bool, as_json: bool) -> None:
         from edgefoundad_jetson.sinks.jsonlines import JsonLines
 
-        self._count, self._as_json = count, as_json
+        self._count, self._live, self._as_json = count, live, as_json
         sys.stdout.flush()
         # Unbuffered: a line is written when its frame is judged, or is known not to be.
         self._raw = open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115
@@ -44,7 +44,8 @@ class Screen:
         # The fault of a single image is the command's own error.
         elif outcome.verdict or self._count != 1:
             self._progress("judging frames", outcome.frame.index + 1, self._count or 0)
-            _show(outcome)
+            # A camera is one and the same for every frame; a file's name is news.
+            _show(outcome, "" if self._live else f"{Path(outcome.frame.source).name}  ")
 
     def tell_of_loss(self, loss: Loss) -> None:
         """Say that the source was lost, and what comes now."""
@@ -62,32 +63,28 @@ class Screen:
             return
         if not summary["judged"]:
             return
-        latency = summary["latency_ms"]
-        dropped = ", ".join(f"{count} {cause}" for cause, count in summary["dropped"].items())
-        lost = ", ".join(f"{count} {cause}" for cause, count in summary["losses"].items())
-        moved = ", ".join(
-            f"{count:g} {name.replace('_', ' ')}"
-            for name, count in summary["copies_per_frame"].items()
-            if count
-        )
         rows = [
             ("frames", f"{summary['frames']}, {summary['anomalous']} anomalous"),
             ("not judged", str(summary["errors"])),
-            ("dropped", dropped or "none"),
-            *([("source lost", f"{lost}; back {summary['reopened']} times")] if lost else []),
+            ("dropped", console.counts(summary["dropped"])),
+            *_losses(summary),
             ("per frame", f"{summary['ms_median']} ms median, {summary['ms_p99']} ms p99"),
-            (
-                "capture to verdict",
-                f"{latency['p50']} ms median, {latency['p99']} ms p99, {latency['max']} ms at most",
-            ),
-            ("copies per frame", moved or "none"),
+            *console.latency(summary, live=self._live),
+            ("copies per frame", console.counts(summary["copies_per_frame"])),
             ("threshold", threshold_in_words(armed.deciding)),
             ("runs on", standing.in_words(armed)),
         ]
         console.print_table(console.facts(rows))
 
 
-def _show(outcome: Outcome) -> None:
+def _losses(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    if not summary["losses"]:
+        return []
+    lost = console.counts(summary["losses"])
+    return [("source lost", f"{lost}; came back {summary['reopened']} times")]
+
+
+def _show(outcome: Outcome, name: str) -> None:
     frame, verdict = outcome.frame, outcome.verdict
     if verdict is None:
         console.print_line(f"[red]not judged[/red]  {console.plain(outcome.fault)}")
@@ -100,7 +97,6 @@ def _show(outcome: Outcome) -> None:
             box = frame.placement.to_camera(box) if frame.placement else box
             where = f"  {box.width}x{box.height} px at ({box.x}, {box.y})"
         console.print_line(
-            f"[red]anomalous[/red]  frame {frame.index}  "
-            f"{console.plain(Path(frame.source).name)}  "
+            f"[red]anomalous[/red]  frame {frame.index}  {console.plain(name)}"
             f"{ratio:.2f} x threshold{where}"
         )

@@ -34,9 +34,9 @@ def tell(armed: Armed, *, as_json: bool) -> None:
     if armed.refused:
         warn(f"standing on {armed.rung} instead", as_json=as_json)
     for refusal in armed.aside:
-        _say("note", f"{refusal.rung} is refused: {refusal.reason}", as_json=as_json)
+        note(f"{refusal.rung} is refused: {refusal.reason}", as_json=as_json)
     if armed.advice:
-        _say("note", armed.advice, as_json=as_json)
+        note(armed.advice, as_json=as_json)
 
 
 def tell_of_calibration(armed: Armed, chosen: Deciding, *, as_json: bool) -> None:
@@ -49,6 +49,11 @@ def tell_of_calibration(armed: Armed, chosen: Deciding, *, as_json: bool) -> Non
 def warn(text: str, *, as_json: bool) -> None:
     """Say something aloud that somebody should look at."""
     _say("warning", text, colour="yellow", as_json=as_json)
+
+
+def note(text: str, *, as_json: bool) -> None:
+    """Say something that is worth knowing."""
+    _say("note", text, as_json=as_json)
 
 
 def _say(kind: str, text: str, *, colour: str = "dim", as_json: bool) -> None:

@@ -15,12 +15,14 @@ class Copies:
             rows set together, letterboxing, copies proper.
         host_to_device: transfers to a GPU with memory of its own.
         device_to_host: transfers from there.
+        device_copies: copies of the frame by the GPU, from its memory to its memory.
     """
 
     host_maps: int = 0
     host_copies: int = 0
     host_to_device: int = 0
     device_to_host: int = 0
+    device_copies: int = 0
 
     def __add__(self, other: Copies) -> Copies:
         # Field by field: this runs for every frame, and `astuple` copies deeply.
@@ -29,6 +31,7 @@ class Copies:
             self.host_copies + other.host_copies,
             self.host_to_device + other.host_to_device,
             self.device_to_host + other.device_to_host,
+            self.device_copies + other.device_copies,
         )
 
     def to_json(self) -> dict[str, int]:
@@ -38,6 +41,7 @@ class Copies:
             "host_copies": self.host_copies,
             "host_to_device": self.host_to_device,
             "device_to_host": self.device_to_host,
+            "device_copies": self.device_copies,
         }
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.geometry import Box, Size
 from edgefoundad_jetson.copies import NO_COPIES, Copies
+
+if TYPE_CHECKING:
+    from edgefoundad_jetson.nvmm.surface import Surface
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,13 @@ class Frame:
         index: counted from 0.
         source: the file it came from, or the camera's URI.
         pixels: uint8 [H, W, C], contiguous, in the graph's channel order; None where the source
-            could not read it.
-        fault: why there are no pixels.
+            could not read it, or the frame is a surface.
+        fault: why there is nothing to judge.
         captured_ns: when the camera took it, on the clock of `time.monotonic_ns`; for a file, when
             its reading began.
         placement: where the camera's frame lies in `pixels`; None where they are the same.
         copies: what the source moved to bring it here, from the last element of its own on.
+        surface: where it lies if the GPU is to read it there; whoever judged it closes it.
     """
 
     index: int
@@ -67,3 +72,4 @@ class Frame:
     captured_ns: int = field(default_factory=time.monotonic_ns)
     placement: Placement | None = None
     copies: Copies = NO_COPIES
+    surface: Surface | None = None

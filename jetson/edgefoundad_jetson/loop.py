@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,16 @@ from numpy.typing import NDArray
 from edgefoundad.decision import decide
 from edgefoundad.errors import InputError, LostError
 from edgefoundad.manifest import Threshold
-from edgefoundad_jetson.backends.backend import Backend
+from edgefoundad_jetson.backends.backend import Backend, SurfaceBackend
 from edgefoundad_jetson.backends.ends import first_line
 from edgefoundad_jetson.backoff import Backoff
 from edgefoundad_jetson.capture import Capture, Loss
 from edgefoundad_jetson.delivery import Delivery, Sink
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.handover import Handover
+from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
 from edgefoundad_jetson.outcome import Outcome
-from edgefoundad_jetson.sources.source import Source, SourceLostError
+from edgefoundad_jetson.sources.source import Source
 from edgefoundad_jetson.statistics import Statistics
 
 STOP_SECONDS = 0.4
@@ -133,8 +135,6 @@ class Loop:
             self._end()
         if self._delivery.error:
             raise self._delivery.error
-        if isinstance(self._capture.error, SourceLostError):
-            raise LostError(str(self._capture.error))
         if self._capture.error:
             raise self._capture.error
         return self.statistics
@@ -189,13 +189,16 @@ class Loop:
         """The outcome of a frame; None where it is too old to be looked at."""
         began = time.monotonic_ns()
         age_ms = (began - frame.captured_ns) / 1e6
-        if frame.pixels is None:
+        if frame.pixels is None and frame.surface is None:
             return Outcome(frame, None, None, 0.0, age_ms, frame.fault)
         oldest = self._settings.max_age_ms
         if oldest is not None and self._handover.newest_wins and age_ms > oldest:
             self._statistics.dropped["stale"] += 1
             return None
-        result = self._infer(frame.pixels)
+        result = self._infer(frame)
+        if frame.surface:
+            # Not when the outcome is forgotten: the camera waits for its buffer.
+            frame.surface.close()
         if isinstance(result, str):
             return Outcome(frame, None, None, 0.0, age_ms, result)
         difference, score = result
@@ -210,13 +213,13 @@ class Loop:
             age_ms=(ended - frame.captured_ns) / 1e6,
         )
 
-    def _infer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | str:
+    def _infer(self, frame: Frame) -> tuple[NDArray[np.float32], float] | str:
         """A map and a score, or what went wrong, once a backend that failed was armed again."""
         fault = ""
         for again in (False, True):
             try:
-                result = self.judge.backend.infer(pixels)
-            except InputError as error:
+                result = _infer(self.judge.backend, frame)
+            except (InputError, SurfaceUnusableError) as error:
                 return str(error)  # The frame's own.
             except Exception as error:  # A driver's or a runtime's: none may end the station.
                 fault = (
@@ -262,16 +265,17 @@ class Loop:
             counts.anomalous += outcome.verdict.anomalous
             counts.latency.add(outcome.age_ms)
             counts.judging.add(outcome.ms)
-            counts.copies = counts.copies + outcome.frame.copies + self.judge.backend.copies
+            surface = outcome.frame.surface
+            moved = surface.copies if surface else self.judge.backend.copies
+            counts.copies = counts.copies + outcome.frame.copies + moved
         for watcher in tuple(self._watchers):
             try:
                 watcher(outcome)
             except Exception:  # Who only looks must not stop what is looked at.
                 self._watchers.remove(watcher)
         # Without its memory: by the time a sink sees it, that is the next frame's.
-        self._delivery.put(
-            replace(outcome, frame=replace(outcome.frame, pixels=None), difference=None)
-        )
+        bare = replace(outcome.frame, pixels=None, surface=None)
+        self._delivery.put(replace(outcome, frame=bare, difference=None))
 
     def _end(self) -> None:
         self._handover.close()
@@ -283,3 +287,11 @@ class Loop:
         counts.undelivered = self._delivery.close(STOP_SECONDS)
         self._stopping.set()
         counts.seconds = time.monotonic() - counts.began
+
+
+def _infer(backend: Backend, frame: Frame) -> tuple[NDArray[np.float32], float]:
+    if frame.surface is None:
+        assert frame.pixels is not None
+        return backend.infer(frame.pixels)
+    # Surfaces are opened for such a backend only, and to ask a protocol takes 0.1 ms.
+    return cast(SurfaceBackend, backend).infer_surface(frame.surface)

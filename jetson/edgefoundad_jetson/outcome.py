@@ -31,7 +31,7 @@ class Outcome:
     verdict: Verdict | None
     difference: NDArray[np.float32] | None
     ms: float
-    age_ms: float
+    age_ms: float = 0.0
     fault: str | None = None
 
     def to_json(self) -> dict[str, Any]:

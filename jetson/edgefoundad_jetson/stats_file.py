@@ -26,6 +26,8 @@ class StatsFile:
         Raises:
             InputError: it cannot be written.
         """
+        if not path.parent.is_dir():
+            raise InputError(f"found no folder {path.parent} for {path}: make it, or name another")
         self._path, self._stats = path, stats
         self._closed = threading.Event()
         self.fault: str | None = None

@@ -157,19 +157,6 @@ def test_a_video_s_pixels_come_in_the_graph_s_channel_order(
     assert frame.pixels.mean((0, 1)).tolist() == pytest.approx(expected[channels], abs=4)
 
 
-def test_a_video_that_was_cut_short_ends_after_its_last_whole_frame(
-    write_video: WriteVideo, graph_for: GraphFor
-) -> None:
-    levels = list(range(20, 220, 5))
-    path = write_video(levels)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    got = frames(open_source(str(path), graph_for()))
-    assert 1 < len(got) < len(levels)
-    seen = [float(frame.pixels.mean()) for frame in got if frame.pixels is not None]
-    assert seen == pytest.approx(levels[: len(got)], abs=2)
-
-
 def test_a_video_of_another_size_is_refused_before_any_frame(
     write_video: WriteVideo, graph_for: GraphFor
 ) -> None:

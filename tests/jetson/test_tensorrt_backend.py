@@ -28,10 +28,12 @@ from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import GoldenFrames
 from edgefoundad.tensorrt_log import log_of
 from edgefoundad_jetson.arming import arm, hold
-from edgefoundad_jetson.backends import tensorrt
+from edgefoundad_jetson.backends import launches, tensorrt
 from edgefoundad_jetson.backends.cuda import open_cuda
 from edgefoundad_jetson.backends.cudapython import CudaPython
 from edgefoundad_jetson.backends.tensorrt import TensorRtBackend
+from edgefoundad_jetson.copies import NO_COPIES
+from edgefoundad_jetson.nvmm.surface import Surface
 
 VERSION = "10.3.0"
 
@@ -178,19 +180,21 @@ class SimulatedContext:
         assert stream == self.engine.trt.cuda.stream
         assert set(self.addresses) == set(self.engine.shapes)
         self.engine.trt.runs += 1
-        self.engine.trt.cuda.queue(self._run)
+        # The addresses are those of now, and a recording keeps them.
+        bound = dict(self.addresses)
+        self.engine.trt.cuda.queue(lambda: self._run(bound))
         return not self.engine.trt.fails
 
-    def _run(self) -> None:
+    def _run(self, addresses: dict[str, int]) -> None:
         shape = self.engine.shapes["frame"]
         size = int(np.prod(shape))
-        frame = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.addresses["frame"]))
+        frame = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(addresses["frame"]))
         said = self.engine.session.run(["map", "score"], {"frame": frame.reshape(shape)})
         for name, value in zip(("map", "score"), said, strict=True):
             value = np.ascontiguousarray(value)
-            ctypes.memmove(self.addresses[name], value.ctypes.data, value.nbytes)
+            ctypes.memmove(addresses[name], value.ctypes.data, value.nbytes)
         for name in self.engine.trt.marked:
-            ctypes.memset(self.addresses[name], 1, 2 * 600)
+            ctypes.memset(addresses[name], 1, 2 * 600)
 
 
 @pytest.fixture(params=["integrated", "card"])
@@ -346,6 +350,190 @@ def test_outputs_that_were_marked_to_break_up_a_fusion_have_memory_of_their_own(
     simulation.marked = ["softmax_3", "softmax_9"]
     backend = load(built(options=BuildOptions(mark_attention=True)))
     assert hold(opened, golden, backend).fault is None
+
+
+# Surfaces: where they come from is test_nvmm.py's
+
+
+on_a_jetson = pytest.mark.parametrize("simulation", ["integrated"], indirect=True)
+
+
+@pytest.fixture
+def jetson(simulation: Simulation, board: Any) -> Simulation:
+    board.queue = simulation.cuda.queue
+    return simulation
+
+
+@pytest.fixture
+def surface_of(board: Any) -> Callable[..., Surface]:
+    """(frame, padding=0, array=False) → a surface that holds it, in a buffer of its own."""
+
+    def make(frame: NDArray[np.uint8], **form: Any) -> Surface:
+        height, width, pixel = frame.shape
+        buffer = board.buffer(width, height, pixel=pixel, **form)
+        buffer.write(frame)
+        return Surface(
+            buffer.frame,
+            "bgr",
+            copy=lambda frame, address, stream: board.copy(frame, address, stream=stream),
+            give_back=board.hand_out(buffer),
+        )
+
+    return make
+
+
+@on_a_jetson
+@pytest.mark.parametrize("records", ["well", "badly", "not"])
+@pytest.mark.parametrize("form", [{}, {"padding": 64}, {"array": True}])
+def test_a_surface_is_judged_like_the_same_frame_in_host_memory(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+    records: str,
+    form: dict[str, Any],
+) -> None:
+    jetson.cuda.records = records
+    backend = load(built())
+    assert backend.takes_surfaces
+    surfaces = [surface_of(frame, **form) for frame in golden.frames]
+    expected = pytest.approx(golden.scores, rel=1e-3)
+    for _ in range(2):
+        assert [backend.infer_surface(surface)[1] for surface in surfaces] == expected
+        # The engine finds its way back to its own memory.
+        assert [backend.infer(frame)[1] for frame in golden.frames] == expected
+
+
+@on_a_jetson
+def test_a_recording_that_goes_wrong_for_one_buffer_is_not_used_for_it(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+) -> None:
+    backend = load(built())
+    assert backend.captured
+    jetson.cuda.records = "badly"
+    surfaces = [surface_of(frame) for frame in golden.frames]
+    for _ in range(2):
+        scores = [backend.infer_surface(surface)[1] for surface in surfaces]
+        assert scores == pytest.approx(golden.scores, rel=1e-3)
+
+
+@on_a_jetson
+def test_a_surface_s_map_is_its_own(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+) -> None:
+    backend = load(built())
+    surface = surface_of(golden.frames[3])
+    for _ in range(2):
+        difference, _ = backend.infer_surface(surface)
+        in_surface = difference.copy()
+        assert np.allclose(in_surface, backend.infer(golden.frames[3])[0], atol=1e-6)
+        backend.infer(golden.frames[0])
+
+
+@on_a_jetson
+def test_a_known_surface_is_launched_at_once_and_nothing_is_copied(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+    board: Any,
+) -> None:
+    backend = load(built())
+    surfaces = [surface_of(frame) for frame in golden.frames[:3]]
+    for surface in surfaces:
+        backend.infer_surface(surface)
+    runs, copies = jetson.runs, jetson.cuda.copies
+    for surface in 3 * surfaces:
+        backend.infer_surface(surface)
+    assert (jetson.runs, jetson.cuda.copies) == (runs, copies)
+    assert "copy" not in board.log
+    assert all(surface.copies == NO_COPIES for surface in surfaces)
+
+
+@on_a_jetson
+def test_a_surface_that_cannot_be_bound_is_copied_once_by_the_gpu(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+    board: Any,
+) -> None:
+    backend = load(built())
+    surface = surface_of(golden.frames[3], padding=64)
+    for _ in range(4):
+        backend.infer_surface(surface)
+    assert board.log.count("copy") == 4 * surface.copies.device_copies == 4
+
+
+@on_a_jetson
+def test_more_buffers_than_recordings_are_judged_all_the_same(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launches, "LIMIT", 2)
+    recorded: list[object] = []
+    record = jetson.cuda.record
+    monkeypatch.setattr(jetson.cuda, "record", lambda queue: recorded.append(1) or record(queue))
+    backend = load(built())
+    recorded.clear()
+    surfaces = [surface_of(frame) for frame in golden.frames]
+    for _ in range(2):
+        scores = [backend.infer_surface(surface)[1] for surface in surfaces]
+        assert scores == pytest.approx(golden.scores, rel=1e-3)
+    assert len(recorded) == 2
+
+
+@on_a_jetson
+def test_the_gpu_is_done_with_a_surface_even_where_the_engine_fails(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+) -> None:
+    jetson.cuda.records = "not"
+    backend = load(built())
+    jetson.fails = True
+    with pytest.raises(GateError, match="could not run a frame"):
+        backend.infer_surface(surface_of(golden.frames[0], padding=64))
+    # Nothing is queued any more that would read the camera's buffer after it went back.
+    assert not jetson.cuda._queue
+
+
+@on_a_jetson
+def test_a_surface_of_another_size_or_order_is_refused(
+    jetson: Simulation,
+    built: Any,
+    load: Any,
+    golden: GoldenFrames,
+    surface_of: Callable[..., Surface],
+) -> None:
+    backend = load(built())
+    with pytest.raises(InputError, match=r"found a surface of .* in bgr; this graph takes"):
+        backend.infer_surface(surface_of(np.ascontiguousarray(golden.frames[0][:-2])))
+    other = surface_of(golden.frames[0])
+    other.channels = "rgba"
+    with pytest.raises(InputError, match=r"in rgba; this graph takes .* in bgr"):
+        backend.infer_surface(other)
+
+
+def test_a_card_takes_no_surfaces(simulation: Simulation, built: Any, load: Any) -> None:
+    assert load(built()).takes_surfaces is simulation.cuda.integrated
 
 
 # What is refused

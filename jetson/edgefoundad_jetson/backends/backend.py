@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.manifest import GraphRecord
 from edgefoundad_jetson.copies import Copies
+
+if TYPE_CHECKING:
+    from edgefoundad_jetson.nvmm.surface import Surface
 
 
 class Backend(Protocol):
@@ -37,3 +40,24 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give back what it holds; it cannot be used afterwards."""
+
+
+@runtime_checkable
+class SurfaceBackend(Backend, Protocol):
+    """A backend that also judges a frame in a Jetson's own surface.
+
+    Attributes:
+        takes_surfaces: whether this machine's GPU is one that has them.
+    """
+
+    takes_surfaces: bool
+
+    def infer_surface(self, surface: Surface) -> tuple[NDArray[np.float32], float]:
+        """As `infer`; the GPU is done with the surface when it returns, or raises.
+
+        What it moves is the surface's `copies`, in place of the backend's own.
+
+        Raises:
+            InputError: the surface is laid out otherwise.
+            SurfaceUnusableError: it had to be copied, and could not be.
+        """

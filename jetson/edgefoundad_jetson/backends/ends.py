@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.images import CHANNELS
 from edgefoundad.manifest import GraphRecord, Precision
+
+if TYPE_CHECKING:
+    from edgefoundad_jetson.nvmm.surface import Surface
 
 End = tuple[str, list[int]]
 """Element type, as NumPy names it, and shape."""
@@ -96,6 +100,18 @@ class Ends:
             raise InputError(
                 f"found a frame of {frame.dtype} {frame.shape}; this graph takes contiguous uint8 "
                 f"{self.frame}: use frames of the camera that it was exported for"
+            )
+
+    def check_surface(self, surface: Surface, channels: str) -> None:
+        """Refuse a surface whose bytes, read by address, would be something else.
+
+        Raises:
+            InputError: it has another size or other channels.
+        """
+        if (surface.height, surface.width) != self.frame[:2] or surface.channels != channels:
+            raise InputError(
+                f"found a surface of {surface.width}x{surface.height} in {surface.channels}; this "
+                f"graph takes {self.frame[1]}x{self.frame[0]} in {channels}"
             )
 
     def outputs(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

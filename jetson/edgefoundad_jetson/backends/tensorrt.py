@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,12 @@ from edgefoundad.manifest import GraphRecord, Precision
 from edgefoundad.tensorrt_log import log_of
 from edgefoundad_jetson.backends.cuda import Cuda, open_cuda
 from edgefoundad_jetson.backends.ends import End, Ends, find_graph, first_line
+from edgefoundad_jetson.backends.launches import Launches, Result, alike, kept
 from edgefoundad_jetson.backends.memory import Memory, share
 from edgefoundad_jetson.copies import Copies
+
+if TYPE_CHECKING:
+    from edgefoundad_jetson.nvmm.surface import Surface
 
 AGAIN = "build it again with `edgefoundad export BUNDLE --trt`"
 
@@ -42,6 +46,7 @@ class TensorRtBackend:
         buffer: uint8 [H, W, C], where a source may write its frames: the engine reads it as it is.
         copies: one into `buffer`; on a card also to the GPU, and the map and the score back.
         captured: whether a CUDA graph launches the engine, in one call instead of many.
+        takes_surfaces: whether the GPU is one that has them: `infer_surface` reads those.
     """
 
     name = "tensorrt"
@@ -72,13 +77,16 @@ class TensorRtBackend:
         self._ends = Ends.of(self.graph)
         # Before TensorRT: pycuda has to be the first to make the GPU known.
         self._cuda: Cuda = open_cuda()
-        self.device = self._cuda.gpu
+        self.device, self.takes_surfaces = self._cuda.gpu, self._cuda.integrated
         on_card = Copies(host_copies=1, host_to_device=1, device_to_host=2)
         self.copies = Copies(host_copies=1) if self._cuda.integrated else on_card
         self._launch: Callable[[], None] = self._queue
         try:
             self._load(trt, record, plan)
             self.captured = self._capture()
+            self._launches = Launches(
+                self._cuda, self._run, self._read, self._clear, record=self.captured
+            )
         except BaseException:
             self.close()
             raise
@@ -121,7 +129,7 @@ class TensorRtBackend:
             if not self._context.set_tensor_address(name, address):
                 raise GateError(f"TensorRT takes no memory for its tensor {name}: {AGAIN}")
 
-    def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    def infer(self, frame: NDArray[np.uint8]) -> Result:
         """Judge one frame: uint8 [H, W, C], contiguous, to map [h, w] and score.
 
         Raises:
@@ -133,11 +141,40 @@ class TensorRtBackend:
             np.copyto(self.buffer, frame)
         self._launch()
         self._cuda.synchronise()
+        return self._read()
+
+    def infer_surface(self, surface: Surface) -> Result:
+        """Judge a frame in a Jetson's own surface, where it lies if its rows have no gaps.
+
+        See `SurfaceBackend`.
+        """
+        self._ends.check_surface(surface, self.graph.channels)
+        try:
+            address = surface.address
+            if address is None:
+                address = self._frame.address
+                surface.copy_to(address, stream=self._cuda.stream)
+            self._launches.launch(address)
+        finally:
+            # Also where something failed: the surface is not given back while it is being read.
+            self._cuda.synchronise()
+        return self._read()
+
+    def _read(self) -> Result:
         return self._map.host[0], float(self._score.host[0])
+
+    def _clear(self) -> None:
+        self._map.host.fill(0)
+        self._score.host.fill(0)
 
     def _queue(self) -> None:
         self._frame.upload()
-        if not self._context.execute_async_v3(self._cuda.stream):
+        self._run(self._frame.address)
+
+    def _run(self, address: int) -> None:
+        """Queue the engine on a frame at an address of the GPU's."""
+        bound = self._context.set_tensor_address("frame", address)
+        if not (bound and self._context.execute_async_v3(self._cuda.stream)):
             raise GateError(f"TensorRT could not run a frame on {self.device}: {AGAIN}")
         self._map.download()
         self._score.download()
@@ -147,21 +184,16 @@ class TensorRtBackend:
         rng = np.random.default_rng(0)
         frames = rng.integers(0, 256, (2, *self._ends.frame), np.uint8)
         # The first run sets up what a recording must not hold.
-        wanted = [_kept(self.infer(frame)) for frame in frames]
+        wanted = [kept(self.infer(frame)) for frame in frames]
         if not self._capturable():
             return False
         launch = self._cuda.record(self._queue)
         if launch is None:
             return False
         self._launch = launch
-        for frame, (difference, score) in zip(frames, wanted, strict=True):
-            self._map.host.fill(0)
-            self._score.host.fill(0)
-            got, got_score = self.infer(frame)
-            if not (
-                np.allclose(got, difference, rtol=1e-3, atol=1e-6)
-                and np.isclose(got_score, score, rtol=1e-3)
-            ):
+        for frame, said in zip(frames, wanted, strict=True):
+            self._clear()
+            if not alike(self.infer(frame), said):
                 self._launch = self._queue
                 return False
         return True
@@ -177,10 +209,6 @@ class TensorRtBackend:
         self._launch = self._queue
         self._context = self._engine = self._runtime = None
         self._cuda.close()
-
-
-def _kept(result: tuple[NDArray[np.float32], float]) -> tuple[NDArray[np.float32], float]:
-    return result[0].copy(), result[1]
 
 
 def _record_of(bundle: Bundle, precision: Precision, plan: Path) -> EngineRecord:

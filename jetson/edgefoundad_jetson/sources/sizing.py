@@ -38,6 +38,7 @@ class Sized:
         self.size: Size | None = graph.frame.frame
         self._wanted = graph.frame.frame
         self._letterbox: _Letterbox | None = None
+        self._given = False
         if source.size and source.size != self._wanted and not fit:
             source.close()
             raise InputError(self._fault(source.size))
@@ -48,7 +49,11 @@ class Sized:
         return self._source.arrived
 
     def __iter__(self) -> Iterator[Frame]:
-        """See `Source`."""
+        """See `Source`.
+
+        Raises:
+            InputError: the first frame of a live source has another size and is not to be fitted.
+        """
         # Not a generator: it would hold a frame's memory until the next one comes.
         return map(self._sized, self._source)
 
@@ -65,8 +70,12 @@ class Sized:
             return frame
         found = Size(frame.pixels.shape[1], frame.pixels.shape[0])
         if found == self._wanted:
+            self._given = True
             return frame
         if not self._fit:
+            if self.live and not self._given:
+                # A camera that is set to another size: it would be so of every frame.
+                raise InputError(self._fault(found))
             where = self._where if self.live else frame.source
             return replace(frame, pixels=None, fault=self._fault(found, where))
         if self._letterbox is None or self._letterbox.found != found:
