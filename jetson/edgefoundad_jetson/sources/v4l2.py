@@ -69,7 +69,7 @@ def _open(where: str, graph: GraphRecord, options: Options) -> Source:
     given = cast(V4l2Options, options)
     device = device_of(where)
     if not library.available():
-        from edgefoundad_jetson.sources.opencv_camera import (  # type: ignore[import-not-found,unused-ignore]
+        from edgefoundad_jetson.sources.opencv_camera import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
             OpenCvCamera,
         )
 
@@ -80,7 +80,9 @@ def _open(where: str, graph: GraphRecord, options: Options) -> Source:
             width=given.width or size.width,
             height=given.height or size.height,
             fps=given.fps,
+            format=given.format,
             stall_ms=given.stall_ms,
+            first_frame_ms=given.first_frame_ms,
         )
         return opened
     library.require(ELEMENTS)
