@@ -25,12 +25,19 @@ WHERE = "gige://127.0.0.1"
 
 
 def take(graph: GraphRecord, count: int, **options: str) -> list[Frame]:
-    source = open_source(WHERE, graph, options=options)
-    try:
-        # Copied: so many buffers the camera does not have.
-        return [f for f in itertools.islice(source, count) if f.pixels is not None]
-    finally:
-        source.close()
+    """The first frames; a camera that is still held by whoever was before is waited for."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            source = open_source(WHERE, graph, options=options)
+            try:
+                return list(itertools.islice(source, count))
+            finally:
+                source.close()
+        except SourceLostError as error:
+            if error.cause != "refused" or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 @pytest.mark.parametrize(
