@@ -16,6 +16,7 @@ from edgefoundad.cli.screen import Screen
 
 if TYPE_CHECKING:
     from edgefoundad_jetson.loop import Loop, Watcher
+    from edgefoundad_jetson.nvmm.fallback import Nvmm
     from edgefoundad_jetson.statistics import Statistics
 
 
@@ -33,6 +34,10 @@ def command(
     strict: standing.Strict = False,
     option: source_options.Option = None,
     fit: source_options.Fit = False,
+    nvmm: Annotated[
+        bool,
+        typer.Option("--nvmm", help="Judge a Jetson camera's frames in its video memory."),
+    ] = False,
     max_age: Annotated[
         float | None,
         typer.Option(metavar="MS", min=1, help="Drop a camera's frames that are older by then."),
@@ -78,7 +83,7 @@ def command(
     its summary; SIGUSR1 pauses it, SIGUSR2 goes on.
     """
     from edgefoundad.bundle import Bundle
-    from edgefoundad.errors import GateError, LostError
+    from edgefoundad.errors import GateError, InputError, LostError
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.backoff import Backoff
@@ -92,8 +97,12 @@ def command(
     kind, options = kind_of(source), source_options.parse(option)
     kind.check(options)
 
+    if nvmm and kind.open_surfaces is None:
+        raise InputError(f"--nvmm is for csi:// alone: {source} has no frames in video memory")
+    surfaces: Nvmm | None = None
+
     def reopen() -> Any:
-        return open_source(source, graph, options=options, fit=fit)
+        return open_source(source, graph, options=options, fit=fit, nvmm=surfaces)
 
     with contextlib.ExitStack() as stack:
         # A camera is opened when there is something to judge it: its frames would grow old.
@@ -103,6 +112,8 @@ def command(
 
         def rearm() -> Judge:
             nonlocal armed
+            if surfaces:
+                surfaces.fall_back("the engine failed, and another took its place")
             armed.backend.close()
             armed = arm(opened, backend=backend, precision=precision, strict=strict)
             standing.tell(armed, as_json=as_json)
@@ -116,6 +127,14 @@ def command(
         if backend == "auto" and precision is None:
             # What somebody tried once with --backend is not what the station stands on.
             armed.remember()
+        if nvmm:
+            from edgefoundad_jetson.nvmm.fallback import Nvmm
+            from edgefoundad_jetson.nvmm.surface import Surfaces
+
+            surfaces = Nvmm(
+                armed.backend, Surfaces.load, lambda said: standing.warn(said, as_json=as_json)
+            )
+            stack.enter_context(contextlib.closing(surfaces))
         watchers: list[Watcher] = []
         if show or preview is not None:
             from edgefoundad_jetson.live.scene import Station

@@ -293,5 +293,8 @@ def _infer(backend: Backend, frame: Frame) -> tuple[NDArray[np.float32], float]:
     if frame.surface is None:
         assert frame.pixels is not None
         return backend.infer(frame.pixels)
-    # Surfaces are opened for such a backend only, and to ask a protocol takes 0.1 ms.
+    infer = getattr(backend, "infer_surface", None)  # To ask a protocol takes 0.1 ms.
+    if infer is None:
+        # One that was armed in another's place: the source is about to hear of it.
+        raise InputError(f"{backend.name} reads host memory only, and the frame is not there")
     return cast(SurfaceBackend, backend).infer_surface(frame.surface)

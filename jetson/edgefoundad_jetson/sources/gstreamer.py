@@ -16,6 +16,8 @@ from edgefoundad_jetson.gstreamer.library import element_exists
 from edgefoundad_jetson.gstreamer.message import Fault, PipelineError
 from edgefoundad_jetson.gstreamer.pipeline import Pipeline
 from edgefoundad_jetson.gstreamer.sample import Sample, UnreadableError
+from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
+from edgefoundad_jetson.nvmm.fallback import Nvmm
 from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Options
 from edgefoundad_jetson.sources.source import SourceLostError
@@ -68,6 +70,7 @@ class GStreamerSource:
         options: StreamOptions,
         *,
         live: bool | None = True,
+        nvmm: Nvmm | None = None,
         settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """Start a pipeline.
@@ -78,15 +81,23 @@ class GStreamerSource:
             graph: the channel order that is wanted.
             options: how long a frame may take.
             live: as `Source.live`; None where the pipeline itself says so.
+            nvmm: opens a Jetson's surfaces, which the description then has to give; None for frames
+                in the CPU's memory.
             settings: see `Pipeline`.
 
         Raises:
             InputError: there can be no such pipeline.
             SourceLostError: it does not start.
         """
-        self._where, self._options = redacted(where), options
+        self._where, self._options, self._nvmm = redacted(where), options, nvmm
         try:
-            self._pipeline = Pipeline(description, graph.channels, live=live, settings=settings)
+            self._pipeline = Pipeline(
+                description,
+                graph.channels,
+                live=live,
+                surfaces=nvmm is not None,
+                settings=settings,
+            )
         except PipelineError as error:
             raise lost(error.fault, where) from None
         self.live = self.endless = self._pipeline.live
@@ -141,9 +152,18 @@ class GStreamerSource:
                 raise UnreadableError("found a damaged frame: packets were lost on the way")
             layout = self._pipeline.layout(sample)
             captured = self._captured_ns(sample)
+            if self._nvmm:
+                surface = sample.surface(layout, self._nvmm)
+                moved = Copies(host_maps=1)
+                return Frame(
+                    index, self._where, None, captured_ns=captured, copies=moved, surface=surface
+                )
             pixels, copies = sample.pixels(layout)
         except UnreadableError as error:
             return Frame(index, self._where, None, f"{self._where}: {error}")
+        except SurfaceUnusableError as error:
+            # Said already, and for good: opened again, the pipeline is one for the CPU's memory.
+            raise SourceLostError("format", f"{self._where}: {error}") from None
         finally:
             sample.release()
         copies += Copies(host_copies=self._pipeline.passes)
@@ -169,6 +189,8 @@ class GStreamerSource:
     def close(self) -> None:
         """Stop the pipeline; frames that somebody still holds stay valid."""
         self._pipeline.close()
+        if self._nvmm:
+            self._nvmm.forget()
 
 
 def lost(fault: Fault, where: str) -> SourceLostError | InputError:
