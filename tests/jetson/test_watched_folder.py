@@ -20,7 +20,9 @@ from edgefoundad.images import CHANNELS
 from edgefoundad.manifest import GraphRecord
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.sources import open_source
+from edgefoundad_jetson.sources.images import FolderOptions
 from edgefoundad_jetson.sources.source import Source, SourceLostError
+from edgefoundad_jetson.sources.watched import WatchedFolder
 
 GraphFor = Callable[..., GraphRecord]
 WAIT = 20.0
@@ -465,6 +467,20 @@ def test_a_folder_that_was_closed_in_peace_is_judged_anew(folder: Path, watch: W
         reader = watch()
         assert level_of(reader.wait_for(1)[0]) == 10
         reader.finish()
+
+
+def test_what_was_judged_is_known_after_any_error(folder: Path, graph_for: GraphFor) -> None:
+    drop(folder, "0.png", 10)
+    drop(folder, "1.png", 11)
+    first = WatchedFolder(folder, graph_for(), FolderOptions(watch=True))
+    frames = iter(first)
+    assert level_of(next(frames)) == 10
+    with pytest.raises(MemoryError):
+        frames.throw(MemoryError())
+    first.close()
+    second = open_source(str(folder), graph_for(), options={"watch": "yes"})
+    assert level_of(next(iter(second))) == 11
+    second.close()
 
 
 def test_nothing_is_left_open_over_many_openings(folder: Path, graph_for: GraphFor) -> None:

@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,28 +108,29 @@ class WatchedFolder:
             self._inotify = Inotify(folder)
         _lost.pop(self._key, None)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Generator[Frame, None, None]:
         """Give every image once it is whole, and wait for more.
 
         Raises:
             SourceLostError: the folder is gone.
         """
-        while not self._stopped.is_set():
-            try:
+        try:
+            while not self._stopped.is_set():
                 if time.monotonic() >= self._next_look:
                     self._look()
                 self._listen()
-            except OSError as error:
-                self._judged.lose()
-                _lost[self._key] = self._judged
+                if not self._turns:
+                    self._wait()
+                elif frame := self._take(self._turns.popleft()):
+                    self.arrived += 1
+                    yield frame
+        except Exception as error:
+            # Whatever it was: who opens the folder again does not begin again.
+            self._judged.lose()
+            _lost[self._key] = self._judged
+            if isinstance(error, OSError):
                 raise self._gone(error) from None
-            if not self._turns:
-                self._wait()
-                continue
-            frame = self._take(self._turns.popleft())
-            if frame is not None:
-                self.arrived += 1
-                yield frame
+            raise
 
     def stop(self) -> None:
         """See `Source`."""
