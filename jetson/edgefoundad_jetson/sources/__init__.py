@@ -47,11 +47,13 @@ def kind_of(where: str) -> Kind:
             return kind
     if "://" in where:
         raise InputError(_no_such_scheme(where, [kind.scheme for kind in known if kind.scheme]))
+    from edgefoundad_jetson.sources import images, video, watched
+
     path = Path(where)
+    if watched.was_lost(path):
+        return images.KIND
     if not path.exists():
         raise InputError(f"found nothing at {where}; expected an image, a folder or a video file")
-    from edgefoundad_jetson.sources import images, video
-
     still = path.is_dir() or path.suffix.lower() in SUFFIXES
     return images.KIND if still else video.KIND
 
