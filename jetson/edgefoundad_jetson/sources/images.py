@@ -79,19 +79,17 @@ def read_frame(path: Path, channels: str, *, index: int) -> Frame:
 class FolderOptions(Options):
     """How a folder is read."""
 
-    watch: bool = Field(False, description="go on with new images as they come, and never end")
-    existing: bool = Field(True, description="with watch: judge what lies there already, too")
+    watch: bool = Field(False, description="yes: go on with new images as they come, and never end")
+    existing: bool = Field(True, description="watched: judge what lies there already, too")
     settle_ms: int = Field(
         2000,
         ge=0,
-        description="with watch: milliseconds without growth after which an image that still "
-        "cannot be decoded is a fault",
+        description="watched: an image that does not grow and stays broken is a fault, in ms",
     )
     poll_ms: int = Field(
         1000,
         ge=10,
-        description="with watch: milliseconds between looks at the folder, for what the system "
-        "does not tell by itself, as on a network share",
+        description="watched: between looks at a folder on a network share, in ms",
     )
 
 
