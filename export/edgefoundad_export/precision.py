@@ -45,7 +45,7 @@ INT8_ERROR = 0.1
 """The same of the int8 graph, in units of its own scale. What it costs at the threshold is counted
 in verdicts."""
 
-HEADROOM = 0.4
+HEADROOM = 0.5
 """Share of what these bounds allow that is not used up: real defects are others."""
 
 MOST_KEPT = 0.5
