@@ -130,7 +130,9 @@ class Journal:
     @property
     def sync_age_s(self) -> float:
         """Since when the oldest record that is not safe from a power cut waits; 0 where all are."""
-        return self._window.age_s
+        held = tuple(self._held)[:1]
+        waited = [time.monotonic() - record["mono"] for _, record in held]
+        return max(self._window.age_s, *waited, 0.0)
 
     @property
     def late_syncs(self) -> int:
@@ -172,7 +174,6 @@ class Journal:
                 self._add(record)
 
     def _add(self, record: Record) -> None:
-        self._window.open()
         self._held.append((self._given, record))
         self._given += 1
         self._flush()
@@ -214,7 +215,6 @@ class Journal:
             self._base = tail.following + 1
             clean = tail.last is None or tail.last.get("kind") == "stop"
             start = of_start(clean=clean, torn=tail.torn, fsync_seconds=self._window.seconds)
-            self._window.open()
             self._held.appendleft((-1, {**_now("start"), **start}))
 
     def _refused(self, error: OSError, *, doubt: bool = False) -> None:
@@ -282,7 +282,7 @@ class Journal:
             if failed:
                 self._refused(failed, doubt=True)
             else:
-                self._window.end(begun, waiting=bool(self._held))
+                self._window.end(begun)
 
 
 def _now(kind: str) -> Record:

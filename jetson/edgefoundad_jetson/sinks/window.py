@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import time
 
+TOLD_SECONDS = 60.0
+"""How long a sync that came too late is still told."""
+
 
 class Window:
     """Which records are safe, and how long the others have waited.
 
     Attributes:
-        late: how often a power cut would have cost more than it may.
-        lateness: the last time so, in words; None where the last sync came in time.
+        seconds: what a power cut may cost.
+        late: how often it would have cost more.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Begin with everything safe.
-
-        Args:
-            seconds: what a power cut may cost.
-        """
         self.seconds = seconds
         self.late = 0
-        self.lateness: str | None = None
         self._written = self._safe = 0
-        self._open_since: float | None = None
+        self._since = 0.0
+        self._told, self._told_at = "", 0.0
 
     @property
     def unsafe(self) -> int:
@@ -32,42 +30,43 @@ class Window:
 
     @property
     def age_s(self) -> float:
-        """Since when the oldest record that is not safe waits; 0 where all are."""
-        since = self._open_since
-        return 0.0 if since is None else time.monotonic() - since
+        """Since when the oldest of them waits; 0 where there is none."""
+        return time.monotonic() - self._since if self.unsafe else 0.0
 
-    def open(self) -> None:
-        """There is a record that is not safe."""
-        if self._open_since is None:
-            self._open_since = time.monotonic()
+    @property
+    def lateness(self) -> str | None:
+        """That a sync came too late, for a minute from then on; None where none did."""
+        recent = self._told and time.monotonic() - self._told_at < TOLD_SECONDS
+        return self._told if recent else None
 
     def wrote(self) -> None:
         """One more was written."""
+        if not self.unsafe:
+            self._since = time.monotonic()
         self._written += 1
 
     def begin(self) -> tuple[int, float]:
         """A sync begins: what to hand to `end`."""
         return self._written, time.monotonic()
 
-    def end(self, begun: tuple[int, float], *, waiting: bool) -> None:
+    def end(self, begun: tuple[int, float]) -> None:
         """It is through: what was written before it began is safe.
 
         Args:
             begun: what `begin` gave.
-            waiting: whether records wait that could not be written.
         """
-        written, began = begun
-        now, window_s = time.monotonic(), self.age_s
-        self._safe = max(self._safe, written)
-        self._open_since = began if self.unsafe or waiting else None
-        self.lateness = None
+        (written, began), now, window_s = begun, time.monotonic(), self.age_s
+        if written <= self._safe:
+            return  # Given up meanwhile.
+        self._safe, self._since = written, began
         if window_s > self.seconds:
             self.late += 1
-            self.lateness = (
+            self._told_at = now
+            self._told = (
                 f"a power cut costs the verdicts of {window_s:.1f} s, not of {self.seconds:g} s: "
                 f"the disk took {now - began:.1f} s for a sync"
             )
 
     def give_up(self) -> None:
-        """What was written and is not safe is counted as lost, and waits no longer."""
+        """What is not safe is so in another way, or counted as lost: it waits no longer."""
         self._safe = self._written
