@@ -7,22 +7,27 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgefoundad.decision import Region, Verdict
 from edgefoundad.errors import InputError
 from edgefoundad.geometry import Box
+from edgefoundad.manifest import GraphRecord, Threshold
+from edgefoundad_jetson.copies import NO_COPIES
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.outcome import Outcome, Standing
-from edgefoundad_jetson.sinks import journal as journals
-from edgefoundad_jetson.sinks.journal import HELD, Journal
+from edgefoundad_jetson.sinks.backlog import MOST as HELD
+from edgefoundad_jetson.sinks.journal import Journal
 from edgefoundad_jetson.sinks.journal_reader import JournalReader, select
+from edgefoundad_jetson.sinks.segments import LEAST_BYTES
+from edgefoundad_jetson.statistics import Statistics
 
 ROOT = os.geteuid() == 0
 STANDING = Standing("ab" * 16, "onnxruntime fp32")
@@ -159,6 +164,12 @@ def test_only_one_process_writes_a_journal(tmp_path: Path) -> None:
     assert indices(tmp_path) == [0]
 
 
+@pytest.mark.parametrize("wrong", [{"max_bytes": 1000}, {"fsync_seconds": 0}])
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        Journal(tmp_path, "press-4", **wrong)
+
+
 def test_the_clock_set_back_changes_neither_the_order_nor_the_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +228,49 @@ def test_a_disk_that_fills_up_stops_nothing_and_what_was_lost_is_counted_and_sai
     assert (told["count"], told["from"], told["to"]) == (lost, first, last)
     assert "No space left" in told["error"]
     assert reader.damaged == 0
+
+
+class Good:
+    """A backend that finds every part good."""
+
+    name, device, copies = "onnxruntime", "a test", NO_COPIES
+
+    def __init__(self, graph: GraphRecord) -> None:
+        self.graph = graph
+        self._map = np.zeros((graph.frame.map.height, graph.frame.map.width), np.float32)
+
+    def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+        return self._map, 0.1
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_the_loop_keeps_judging_on_a_full_and_on_a_read_only_disk(
+    small_disk: Path,
+    graph_for: Callable[..., GraphRecord],
+    threshold_of: Callable[..., Threshold],
+    judge_all: Callable[..., Statistics],
+    trouble: str,
+) -> None:
+    if trouble == "full":
+        fill(small_disk)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    number, pixels = HELD + 500, np.zeros((48, 64, 3), np.uint8)
+    frames = [Frame(index, "camera", pixels) for index in range(number)]
+    journal = Journal(small_disk / "kept", "press-4")
+    reached: list[int] = []
+    sinks = [journal, lambda one: reached.append(one.frame.index)]
+    counts = judge_all(frames, Good(graph_for()), threshold_of(), sinks)
+    assert counts.judged == number
+    assert (counts.undelivered, counts.sink_faults) == (0, 0)
+    assert reached == list(range(number))
+    assert "verdicts are not kept" in str(journal.fault)
+    assert journal.lost >= number - HELD
+    journal.close()
+    assert journal.lost >= number
 
 
 def test_a_disk_that_is_full_from_the_start_is_a_fault_and_no_error(small_disk: Path) -> None:
@@ -381,7 +435,7 @@ def test_a_reader_beside_the_writer_sees_every_record_once_through_every_rotatio
 def test_a_reader_that_is_overtaken_by_the_removal_of_old_files_reports_no_gap(
     tmp_path: Path,
 ) -> None:
-    journal = Journal(tmp_path, "press-4", max_bytes=journals.LEAST_BYTES)
+    journal = Journal(tmp_path, "press-4", max_bytes=LEAST_BYTES)
     for index in range(1000):
         journal(outcome(index))
     reader = JournalReader(tmp_path)
@@ -401,7 +455,7 @@ def test_a_reader_that_is_overtaken_by_the_removal_of_old_files_reports_no_gap(
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "verdicts-1.jsonl"
     mine.write_text("by hand")
-    journal = Journal(tmp_path, "press-4", max_bytes=journals.LEAST_BYTES)
+    journal = Journal(tmp_path, "press-4", max_bytes=LEAST_BYTES)
     for index in range(4500):
         journal(outcome(index))
     journal.close()

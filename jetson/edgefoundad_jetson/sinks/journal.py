@@ -6,9 +6,9 @@ one sync takes longer than half of that time the window grows to twice what it t
 counted in `late_syncs` and said in `fault`. A process that is killed without a power cut loses
 nothing that was delivered.
 
-What a full or a read-only disk costs: the journal keeps the last `HELD` records in memory, tries
-again every second and writes them when there is room. What does not fit is counted in `lost`, and
-is a gap in the sequence numbers, with a record that says why.
+What a full or a read-only disk costs: the last 1000 records wait in memory, are tried again every
+second, and are written when there is room. What does not fit is counted in `lost`, and is a gap in
+the sequence numbers, with a record that says why.
 
 Sequence numbers go on over restarts. Every start is a record of its own, which says whether the run
 before it came to its end.
@@ -19,27 +19,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 from edgefoundad.errors import InputError
 from edgefoundad_jetson.backends.ends import first_line
 from edgefoundad_jetson.outcome import Outcome
-from edgefoundad_jetson.sinks.records import MOST_TEXT, Record, encode, of_outcome, of_start, stamp
+from edgefoundad_jetson.sinks.backlog import Backlog
+from edgefoundad_jetson.sinks.records import MOST_TEXT, Record, encode, now, of_outcome, of_start
 from edgefoundad_jetson.sinks.segments import BusyError, Segments
 from edgefoundad_jetson.sinks.window import Window
 
-HELD = 1000
-"""Records that wait in memory while nothing can be written."""
-
 RETRY_SECONDS = 1.0
-
 END_SECONDS = 2.0
-"""How long closing waits for a sync that hangs."""
-
 MAX_BYTES = 256 << 20
-LEAST_BYTES = 1 << 20
 FSYNC_SECONDS = 1.0
 
 
@@ -48,7 +41,6 @@ class Journal:
 
     Attributes:
         kept: records that were written.
-        lost: records that were not, or that a failed sync leaves in doubt.
         faults: how often the disk refused.
     """
 
@@ -71,24 +63,17 @@ class Journal:
         Raises:
             InputError: another process writes it, or the limits make no sense.
         """
-        if max_bytes < LEAST_BYTES or fsync_seconds <= 0:
-            raise InputError(
-                f"found a journal of {max_bytes} bytes, synced every {fsync_seconds:g} s; expected "
-                f"at least {LEAST_BYTES} bytes, and a time above 0: change its settings"
-            )
         self._station = station
         self._segments = Segments(folder, max_bytes)
         self._window = Window(fsync_seconds)
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        # Numbered by the order in which they came; the sequence number is that and the base.
-        self._held: deque[tuple[int, Record]] = deque()
-        self._given, self._base = 0, 0
-        self._started = False
+        self._backlog = Backlog()
+        # Of the first record behind the start; None until the journal is read.
+        self._base: int | None = None
         self._retry_at = 0.0
-        self._untold: Record | None = None
         self._refusal: str | None = None
-        self.kept = self.lost = self.faults = 0
+        self.kept = self.faults = 0
         with self._lock:
             try:
                 self._open()
@@ -115,7 +100,12 @@ class Journal:
             of: what failed, as "source" or "backend".
             error: why.
         """
-        self._put({**_now("fault"), "of": of, "error": error[:MOST_TEXT]})
+        self._put({**now("fault"), "of": of, "error": error[:MOST_TEXT]})
+
+    @property
+    def lost(self) -> int:
+        """Records that were not written, or that a failed sync leaves in doubt."""
+        return self._backlog.lost
 
     @property
     def fault(self) -> str | None:
@@ -130,9 +120,7 @@ class Journal:
     @property
     def sync_age_s(self) -> float:
         """Since when the oldest record that is not safe from a power cut waits; 0 where all are."""
-        held = tuple(self._held)[:1]
-        waited = [time.monotonic() - record["mono"] for _, record in held]
-        return max(self._window.age_s, *waited, 0.0)
+        return max(self._window.age_s, self._backlog.age_s)
 
     @property
     def late_syncs(self) -> int:
@@ -144,7 +132,7 @@ class Journal:
         return {
             "kept": self.kept,
             "lost": self.lost,
-            "waiting": len(self._held),
+            "waiting": len(self._backlog),
             "bytes": self.bytes,
             "sync_age_s": round(self.sync_age_s, 3),
             "late_syncs": self.late_syncs,
@@ -159,12 +147,11 @@ class Journal:
         self._closed.set()
         self._thread.join(END_SECONDS)
         if self._thread.is_alive():
-            return  # It hangs in the disk, and so would whoever tries again.
+            return  # It hangs in a sync, and so would whoever tries again.
         with self._lock:
             self._retry_at = 0.0
-            self._add({**_now("stop"), "kept": self.kept, "lost": self.lost})
-            self.lost += len(self._held)
-            self._held.clear()
+            self._add({**now("stop"), "kept": self.kept, "lost": self.lost})
+            self._backlog.lose_rest()
         self._sync()
         self._segments.close()
 
@@ -174,48 +161,44 @@ class Journal:
                 self._add(record)
 
     def _add(self, record: Record) -> None:
-        self._held.append((self._given, record))
-        self._given += 1
+        self._backlog.add(record)
         self._flush()
-        while len(self._held) > HELD:
-            number, _ = self._held.popleft()
-            self._lose(number, number, self._refusal or "")
+        self._backlog.shorten(self._refusal or "")
 
     def _flush(self) -> None:
         """Write what waits, where the disk is not known to refuse it."""
-        nothing_to_do = self._segments.is_open and not self._held
+        nothing_to_do = self._segments.is_open and not self._backlog
         if nothing_to_do or time.monotonic() < self._retry_at:
             return
         try:
-            if not self._segments.is_open:
-                self._open()
-            while self._held:
-                self._write(*self._held[0])
-                self._held.popleft()
-            if self._untold:
-                self._write(self._given, self._of_loss(self._untold))
-                self._given += 1
-                self._untold = None
+            base = self._open() if self._base is None or not self._segments.is_open else self._base
+            self._write_all(base)
+            self._backlog.tell(base)
+            self._write_all(base)
         except OSError as error:
             self._refused(error)
         else:
             self._retry_at, self._refusal = 0.0, None
 
-    def _write(self, number: int, record: Record) -> None:
-        seq = self._base + number
-        self._segments.append(encode({"seq": seq, "station": self._station, **record}), seq)
-        self._window.wrote()
-        self.kept += 1
+    def _write_all(self, base: int) -> None:
+        while self._backlog:
+            number, record = self._backlog.first
+            seq = base + number
+            self._segments.append(encode({"seq": seq, "station": self._station, **record}), seq)
+            self._backlog.written()
+            self._window.wrote()
+            self.kept += 1
 
-    def _open(self) -> None:
+    def _open(self) -> int:
+        """Open the files; the sequence number of this run's first record."""
         tail = self._segments.open()
-        if not self._started:
+        if self._base is None:
             # Before all that waits, and numbered after all that is there.
-            self._started = True
             self._base = tail.following + 1
             clean = tail.last is None or tail.last.get("kind") == "stop"
             start = of_start(clean=clean, torn=tail.torn, fsync_seconds=self._window.seconds)
-            self._held.appendleft((-1, {**_now("start"), **start}))
+            self._backlog.start({**now("start"), **start})
+        return self._base
 
     def _refused(self, error: OSError, *, doubt: bool = False) -> None:
         """Begin to wait until the disk takes something again.
@@ -229,27 +212,13 @@ class Journal:
             self._segments.sync()
         except OSError as worse:
             error, doubt = worse, True
-        if doubt and self._window.unsafe:
-            last = self._given - len(self._held) - 1
-            why = "a sync failed: they may be there or not"
-            self._lose(last - self._window.unsafe + 1, last, why)
+        if doubt:
+            self._backlog.lose_written(self._window.unsafe)
         self._window.give_up()
         self._segments.close()
         self.faults += 1
         self._refusal = f"verdicts are not kept: {self._segments.folder}: {first_line(error)}"
         self._retry_at = time.monotonic() + RETRY_SECONDS
-
-    def _lose(self, first: int, last: int, why: str) -> None:
-        count = last - first + 1
-        self.lost += count
-        if self._untold is None:
-            self._untold = {"count": 0, "from": first, "error": why}
-        self._untold["count"] += count
-        self._untold["to"] = last
-
-    def _of_loss(self, untold: Record) -> Record:
-        numbered = {key: untold[key] + self._base for key in ("from", "to")}
-        return {**_now("lost"), **untold, **numbered}
 
     def _run(self) -> None:
         period_s = self._window.seconds / 2
@@ -283,7 +252,3 @@ class Journal:
                 self._refused(failed, doubt=True)
             else:
                 self._window.end(begun)
-
-
-def _now(kind: str) -> Record:
-    return {"kind": kind, **stamp(time.time(), time.monotonic())}

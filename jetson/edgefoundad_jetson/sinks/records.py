@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from datetime import datetime, timezone
 from pathlib import Path
@@ -53,6 +54,11 @@ def stamp(wall_s: float, monotonic_s: float) -> Record:
     """A moment on both clocks: the one of the day, which may jump, and the one that never does."""
     moment = datetime.fromtimestamp(wall_s, timezone.utc)
     return {"time": moment.isoformat(timespec="milliseconds"), "mono": round(monotonic_s, 3)}
+
+
+def now(kind: str) -> Record:
+    """The beginning of a record of this moment."""
+    return {"kind": kind, **stamp(time.time(), time.monotonic())}
 
 
 def of_outcome(outcome: Outcome, *, wall_s: float, monotonic_s: float) -> Record:

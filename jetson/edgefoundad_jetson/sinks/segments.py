@@ -14,10 +14,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgefoundad.errors import InputError
 from edgefoundad_jetson.sinks.records import Record, decode
 
 LARGEST = 8 << 20
 """Bytes of one file at most: it is read as a whole when it is repaired."""
+
+LEAST_BYTES = 1 << 20
+"""Of a journal: below, the hours that it reaches back are too few to be of use."""
 
 PARTS = 16
 """Files that the journal's bytes are cut into: so much of it, a sixteenth, goes at once."""
@@ -63,7 +67,15 @@ class Segments:
         Args:
             folder: made where it is missing. Other files in it are left alone.
             max_bytes: of all files of the journal together.
+
+        Raises:
+            InputError: they are too few.
         """
+        if max_bytes < LEAST_BYTES:
+            raise InputError(
+                f"found a journal of at most {max_bytes} bytes; expected at least {LEAST_BYTES}: "
+                "change the setting"
+            )
         self.folder = folder
         self._max_bytes = max_bytes
         self._segment_bytes = min(LARGEST, max_bytes // PARTS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from edgefoundad.errors import InputError
+
 TOLD_SECONDS = 60.0
 """How long a sync that came too late is still told."""
 
@@ -17,6 +19,16 @@ class Window:
     """
 
     def __init__(self, seconds: float) -> None:
+        """Begin with nothing written.
+
+        Raises:
+            InputError: a power cut may cost no less than some time.
+        """
+        if not seconds > 0:
+            raise InputError(
+                f"found a journal synced every {seconds:g} s; expected a time above 0: change the "
+                "setting"
+            )
         self.seconds = seconds
         self.late = 0
         self._written = self._safe = 0
