@@ -23,6 +23,7 @@ from edgefoundad.cli import (
     fit,
     report,
     run,
+    verdicts,
     verify,
 )
 from edgefoundad.errors import GateError, InputError, LostError
@@ -48,6 +49,7 @@ app.command("export")(export.command)
 app.command("verify")(verify.command)
 app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
+app.command("verdicts")(verdicts.command)
 app.command("bench")(bench.command)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
