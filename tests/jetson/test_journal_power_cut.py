@@ -30,9 +30,7 @@ from edgefoundad_jetson.sinks.journal import Journal
 from edgefoundad_jetson.sinks.journal_reader import JournalReader
 
 WRITER = Path(__file__).with_name("journal_writer.py")
-WINDOW_S = 0.2
-SLACK_S = 0.5
-"""For a machine that is busy with other tests: its threads come late to their syncs."""
+WINDOW_S = 0.4
 
 CUTS = int(os.environ.get("EDGEFOUNDAD_POWER_CUTS", 50))
 KILLS = int(os.environ.get("EDGEFOUNDAD_KILLS", 100))
@@ -140,7 +138,7 @@ def kept(folder: Path) -> tuple[set[int], JournalReader]:
 def test_a_power_cut_costs_no_verdict_that_is_older_than_the_window(
     disk: Disk, writer: Writer
 ) -> None:
-    folder, first, next_seq, lost = disk.mount / "kept", 0, 1, 0
+    folder, first, next_seq, lost, worst = disk.mount / "kept", 0, 1, 0, 0.0
     for _ in range(CUTS):
         writer.begin(folder, first)
         time.sleep(random.uniform(0, 3 * WINDOW_S))
@@ -156,12 +154,14 @@ def test_a_power_cut_costs_no_verdict_that_is_older_than_the_window(
         # The journal is bounded: what is older than its oldest file was removed, not lost.
         begins = min(there, default=first)
         missing = [(index, at) for index, at in missing if index >= begins]
-        assert all(cut_at - at <= WINDOW_S + SLACK_S for _, at in missing)
+        worst = max([worst, *(cut_at - at for _, at in missing)])
+        assert worst <= WINDOW_S
         assert all(index > oldest for index, _ in missing)
         assert reader.cut_short
         newest = list(JournalReader(folder))[-1]["seq"]
         assert newest > next_seq
         next_seq, first, lost = newest, taken[-1][0] + 1, lost + len(missing)
+    print(f"{CUTS} cuts cost {lost} verdicts, the oldest {worst:.3f} s old")
     # Or it was no power cut.
     assert lost > 0
 
