@@ -24,6 +24,7 @@ from edgefoundad.cli import (
     report,
     run,
     sources,
+    verdicts,
     verify,
 )
 from edgefoundad.errors import GateError, InputError, LostError
@@ -49,6 +50,7 @@ app.command("export")(export.command)
 app.command("verify")(verify.command)
 app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
+app.command("verdicts")(verdicts.command)
 app.command("bench")(bench.command)
 app.command("sources")(sources.command)
 app.command("encoders")(encoders.command)

@@ -22,7 +22,7 @@ from edgefoundad_jetson.delivery import Delivery, Sink
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.handover import Handover
 from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
-from edgefoundad_jetson.outcome import Outcome
+from edgefoundad_jetson.outcome import Outcome, Standing
 from edgefoundad_jetson.sources.source import Source
 from edgefoundad_jetson.statistics import Statistics
 
@@ -43,10 +43,12 @@ class Judge:
     Attributes:
         backend: runs the graph.
         threshold: decides over its scores.
+        standing: what every outcome says of it.
     """
 
     backend: Backend
     threshold: Threshold
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Loop:
             return not over
         outcome = self._judge(frame)
         if outcome:
-            self._note(outcome)
+            self._note(replace(outcome, standing=self.judge.standing))
         return True
 
     def _judge(self, frame: Frame) -> Outcome | None:

@@ -16,6 +16,14 @@ class Writable(Protocol):
         """Write as much as goes; how many bytes that was, None for nothing."""
 
 
+def strict(record: dict[str, Any]) -> dict[str, Any]:
+    """A record that strict JSON can hold: a score that is not a number becomes null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
+
+
 class JsonLines:
     """Writes each outcome at once, so that a reader down a pipe is never behind.
 
@@ -43,11 +51,7 @@ class JsonLines:
             OSError: the stream did not take all of it; call again with the same one.
         """
         if not self._rest:
-            clean = {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value
-                for key, value in record.items()
-            }
-            self._rest = json.dumps(clean, allow_nan=False).encode() + b"\n"
+            self._rest = json.dumps(strict(record), allow_nan=False).encode() + b"\n"
         while self._rest:
             written = self._stream.write(self._rest)
             if not written:
