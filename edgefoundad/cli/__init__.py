@@ -16,6 +16,7 @@ import typer
 from edgefoundad.cli import (
     bench,
     calibrate,
+    config,
     demo,
     encoders,
     evaluate,
@@ -24,6 +25,7 @@ from edgefoundad.cli import (
     report,
     run,
     sources,
+    station,
     verdicts,
     verify,
 )
@@ -53,6 +55,8 @@ app.command("run")(run.command)
 app.command("verdicts")(verdicts.command)
 app.command("bench")(bench.command)
 app.command("sources")(sources.command)
+app.add_typer(config.app, name="config")
+app.command("station")(station.command)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
 

@@ -61,6 +61,20 @@ class Histogram:
             below.append(seen)
         return below[:-1], seen, total
 
+    def copy(self) -> Histogram:
+        """As it is now, also while another thread adds to it."""
+        made = Histogram()
+        made._counts, made.count, made.largest = list(self._counts), self.count, self.largest
+        return made
+
+    def since(self, earlier: Histogram) -> Histogram:
+        """What was added after an earlier copy; its largest is only a bound."""
+        made = self.copy()
+        for index, count in enumerate(earlier._counts):
+            made._counts[index] -= count
+        made.count = sum(made._counts)
+        return made
+
     def to_json(self) -> dict[str, float | None]:
         """Plain JSON values: p50, p99 and max, each null where nothing was counted."""
         values = (self.percentile(50), self.percentile(99), self.largest if self.count else None)

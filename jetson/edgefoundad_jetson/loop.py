@@ -85,6 +85,7 @@ class Loop:
         sinks: Iterable[Sink] = (),
         watchers: Iterable[Watcher] = (),
         rearm: Callable[[], Judge] | None = None,
+        idle: Callable[[], None] = lambda: None,
         settings: LoopSettings | None = None,
         tell: Callable[[Loss], None] = lambda loss: None,
     ) -> None:
@@ -98,11 +99,17 @@ class Loop:
             watchers: called with every outcome, on the judging thread.
             rearm: closes the backend that failed and gives another; without it a failing backend is
                 tried with the next frame again.
+            idle: called on the judging thread, some ten times a second, while there is nothing to
+                judge.
             settings: how it behaves.
             tell: called with every loss of the source, on the capturing thread.
         """
         self.judge = judge
-        self._rearm = rearm
+        self._former: Judge | None = None
+        self._successor: Judge | None = None
+        self._swapped = threading.Condition()
+        self._over = False
+        self._rearm, self._idle = rearm, idle
         self._settings = settings or LoopSettings()
         self._watchers = list(watchers)
         self._handover = Handover()
@@ -153,6 +160,37 @@ class Loop:
         """Judge again."""
         self._paused.clear()
 
+    def swap(self, judge: Judge) -> Judge | None:
+        """Have another judge from the next frame on; waits until it judges.
+
+        From any thread but the judging one, and from one at a time.
+
+        Returns:
+            the one before, which no frame needs any more; None where the loop ended first.
+        """
+        with self._swapped:
+            self._successor = judge
+            self._swapped.wait_for(lambda: self._over or self._successor is None)
+            if self._successor is not None:
+                return None
+            return self._former
+
+    def infer(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float] | str:
+        """Run the backend, on the judging thread, on a frame that is nobody's, as a golden one.
+
+        A backend that fails is armed again, as for any other frame.
+
+        Args:
+            pixels: uint8 [H, W, C], contiguous, in the graph's channel order.
+
+        Returns:
+            a map and a score, or what went wrong.
+
+        Raises:
+            LostError: the backend is gone, and did not come back.
+        """
+        return self._infer(Frame(0, "golden frame", pixels))
+
     @property
     def paused(self) -> bool:
         """Whether it is paused."""
@@ -175,17 +213,32 @@ class Loop:
         """Judge one frame, or wait for one a little; whether there is more to come."""
         if self._delivery.error:
             return False
+        self._take_up_successor()
         if self._paused.is_set() and not self._handover.newest_wins:
             self._stopping.wait(TURN_SECONDS)
+            self._idle()
             return True
         over = self._capture.over  # Before: what it put last is still to be taken.
         frame = self._handover.take(0 if over else TURN_SECONDS)
         if frame is None:
+            if not over:
+                self._idle()
             return not over
         outcome = self._judge(frame)
         if outcome:
             self._note(replace(outcome, standing=self.judge.standing))
+        else:
+            self._idle()
         return True
+
+    def _take_up_successor(self) -> None:
+        # Between two frames and on this thread alone: whatever is read of the judge while a frame
+        # is looked at is of the same one.
+        if self._successor is None:
+            return
+        with self._swapped:
+            self._former, self.judge, self._successor = self.judge, self._successor, None
+            self._swapped.notify_all()
 
     def _judge(self, frame: Frame) -> Outcome | None:
         """The outcome of a frame; None where it is too old to be looked at."""
@@ -280,6 +333,9 @@ class Loop:
         self._delivery.put(replace(outcome, frame=bare, difference=None))
 
     def _end(self) -> None:
+        with self._swapped:
+            self._over = True
+            self._swapped.notify_all()
         self._handover.close()
         self._capture.stop(STOP_SECONDS)
         counts = self._statistics

@@ -1,0 +1,116 @@
+"""`edgefoundad station`: run one station from its config file, as the service does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgefoundad.bundle import Bundle
+    from edgefoundad_jetson.config.station_config import StationConfig
+    from edgefoundad_jetson.service.origin import Origin
+
+
+def command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The station's config file.")],
+    station: Annotated[
+        str | None,
+        typer.Option("--station", metavar="NAME", help="Default: the file's name."),
+    ] = None,
+    build_engine: Annotated[
+        bool,
+        typer.Option(
+            "--build-engine",
+            help="Only build and prove the TensorRT engine, where there is TensorRT and none yet.",
+        ),
+    ] = False,
+) -> None:
+    """Run one station from its config file, until SIGTERM.
+
+    What the unit edgefoundad@.service runs; it tells systemd when the golden frames have passed and
+    the source is open, how it does, and that its backend is alive.
+
+    SIGHUP reads the file again: thresholds, outputs, the backend and the current release are taken
+    up between two frames. SIGUSR1 pauses, SIGUSR2 goes on.
+
+    Exit codes: 0 stopped, 2 the file, the bundle or the source is wrong (starting again does not
+    help), 3 nothing passes the golden frames, 4 the source or the backend is gone: start again.
+    """
+    from edgefoundad.errors import InputError
+    from edgefoundad_jetson.service.notify import Notifier
+    from edgefoundad_jetson.service.station import Station
+    from edgefoundad_jetson.sources.address import redacted
+
+    name = station or file.stem
+    config, origin = _read(file, name)
+    if build_engine:
+        _build_engine(origin.current(), config)
+        return
+    notifier = Notifier()
+    running = Station(name, config, origin, notifier=notifier, say=_say)
+    statistics = running.run(lambda: _read(file, name))
+    notifier.close()
+    if not running.stopped:
+        raise InputError(
+            f"{redacted(config.source.uri)} came to its end after {statistics.frames} frames; a "
+            "station needs a camera or a watched folder: `edgefoundad run` judges files"
+        )
+    if any(one.name == "attendant" for one in threading.enumerate()):
+        # A bundle is being armed, in a library's code that nobody can interrupt.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _read(file: Path, station: str) -> tuple[StationConfig, Origin]:
+    from edgefoundad_jetson.config.reading import read
+    from edgefoundad_jetson.service.origin import origin_of
+
+    config = read(file)
+    if config.service.state:
+        # Before anything is looked for there.
+        os.environ["EDGEFOUNDAD_STATE"] = config.service.state
+    return config, origin_of(config, station)
+
+
+def _build_engine(bundle: Bundle, config: StationConfig) -> None:
+    """Build and prove an engine, where this machine can and has none that may be loaded.
+
+    Raises:
+        GateError: none was proved.
+        InputError: the bundle has no such graph, or there is no room.
+    """
+    import importlib.util
+    from typing import get_args
+
+    from edgefoundad.cli import engine
+    from edgefoundad.engine import Product
+    from edgefoundad.machine import find_gpu
+    from edgefoundad_jetson.usable_engine import usable_engine
+
+    if find_gpu() is None or not any(importlib.util.find_spec(one) for one in get_args(Product)):
+        _say("no engine is needed: there is no GPU here, or no TensorRT")
+        return
+    if config.backend.name not in ("auto", "tensorrt"):
+        _say(f"no engine is needed: the file asks for {config.backend.name}")
+        return
+    found, reasons = usable_engine(bundle)
+    for reason in reasons:
+        _say(reason)
+    if found:
+        _say(f"the {found.words} is there")
+        return
+    precision = None if config.backend.precision == "auto" else config.backend.precision
+    engine.build(bundle.path, precision=precision, strict=False, triton=None, as_json=False)
+
+
+def _say(line: str) -> None:
+    """Write to the log: systemd's journal takes a line's level from its beginning."""
+    if os.environ.get("JOURNAL_STREAM"):
+        line = f"<{4 if line.startswith('warning: ') else 6}>{line}"
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""A station's one file: read, checked, written."""
