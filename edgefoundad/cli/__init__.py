@@ -80,6 +80,10 @@ def main() -> None:
         # The reader down the pipe is gone; keep the interpreter from complaining on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        # A full disk under what is printed, mostly; a fault of ours would be the same to a user.
+        named = f" {error.filename}" if error.filename else ""
+        sys.exit(_say(f"cannot go on{named}: {error.strerror or error}", 2))
 
 
 def _say(message: str, code: int) -> int:

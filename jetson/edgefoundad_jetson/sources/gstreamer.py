@@ -29,7 +29,7 @@ _GRACE_S = 0.5
 """After an error a lossless pipeline may still give what was decoded before it."""
 
 _OLDEST_NS = 30_000_000_000
-"""A clock that says more is not believed."""
+"""A clock that says more is not believed, and the frame is taken to be so old."""
 
 _ADVICE = {
     "unplugged": "check its power, cable and address",
@@ -172,7 +172,7 @@ class GStreamerSource:
     def _captured_ns(self, sample: Sample) -> int:
         now = time.monotonic_ns()
         age = self._pipeline.age_ns(sample) if self.live else None
-        return now if age is None or not 0 <= age <= _OLDEST_NS else now - age
+        return now if age is None or age < 0 else now - min(age, _OLDEST_NS)
 
     def _stalled(self, index: int, limit_ms: int) -> str:
         what = "frame" if index else "first frame"
@@ -188,9 +188,9 @@ class GStreamerSource:
 
     def close(self) -> None:
         """Stop the pipeline; frames that somebody still holds stay valid."""
-        self._pipeline.close()
         if self._nvmm:
-            self._nvmm.forget()
+            self._nvmm.forget()  # While the buffers that it knows are still there.
+        self._pipeline.close()
 
 
 def lost(fault: Fault, where: str) -> SourceLostError | InputError:
