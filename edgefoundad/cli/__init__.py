@@ -18,6 +18,7 @@ from edgefoundad.cli import (
     calibrate,
     config,
     demo,
+    doctor,
     encoders,
     evaluate,
     export,
@@ -57,6 +58,7 @@ app.command("bench")(bench.command)
 app.command("sources")(sources.command)
 app.add_typer(config.app, name="config")
 app.command("station")(station.command)
+app.command("doctor")(doctor.command)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
 
