@@ -17,10 +17,13 @@ from edgefoundad.cli import (
     bench,
     calibrate,
     demo,
+    deploy,
     encoders,
     evaluate,
     export,
     fit,
+    keys,
+    pack,
     report,
     run,
     verify,
@@ -49,6 +52,11 @@ app.command("verify")(verify.command)
 app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
 app.command("bench")(bench.command)
+app.command("pack")(pack.pack)
+app.command("unpack")(pack.unpack)
+app.add_typer(keys.app, name="keys")
+app.command("deploy")(deploy.deploy)
+app.command("rollback")(deploy.rollback)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
 
