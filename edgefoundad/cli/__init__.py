@@ -18,11 +18,14 @@ from edgefoundad.cli import (
     calibrate,
     config,
     demo,
+    deploy,
     doctor,
     encoders,
     evaluate,
     export,
     fit,
+    keys,
+    pack,
     report,
     run,
     sources,
@@ -59,6 +62,11 @@ app.command("sources")(sources.command)
 app.add_typer(config.app, name="config")
 app.command("station")(station.command)
 app.command("doctor")(doctor.command)
+app.command("pack")(pack.pack)
+app.command("unpack")(pack.unpack)
+app.add_typer(keys.app, name="keys")
+app.command("deploy")(deploy.deploy)
+app.command("rollback")(deploy.rollback)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
 
