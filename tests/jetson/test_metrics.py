@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgefoundad.errors import InputError
+from edgefoundad_jetson.copies import Copies
 from edgefoundad_jetson.outcome import Standing
 from edgefoundad_jetson.sinks.journal import Journal
 from edgefoundad_jetson.sinks.metrics import Metrics, StationCollector
@@ -55,6 +56,7 @@ def test_what_the_loop_counted_is_what_is_scraped(tmp_path: Path) -> None:
     )
     counts.dropped.update(superseded=4, stale=1)
     counts.losses.update(unplugged=2)
+    counts.copies = Copies(host_maps=14, host_copies=28)
     for ms in [4.0] * 12 + [44.0, 2000.0]:
         counts.judging.add(ms)
     journal = Journal(tmp_path, "press-4")
@@ -73,6 +75,7 @@ def test_what_the_loop_counted_is_what_is_scraped(tmp_path: Path) -> None:
     assert found["dropped_total", "superseded"] == 4
     assert found["dropped_total", "stale"] == 1
     assert found["losses_total", "unplugged"] == 2
+    assert found["copies_total", "host_copies"] == 28
     assert found["reopened_total",] == 2
     assert found["backend_errors_total",] == 4
     assert found["detector_info", "ab" * 16, "onnxruntime fp32"] == 1

@@ -94,6 +94,8 @@ class StationCollector(Collector):
         yield self._counter("backend_errors", "Failures of the backend.", counts.backend_errors)
         yield self._counter("rearmed", "Times that it was armed again.", counts.rearmed)
         yield self._counter("sink_faults", "Failures of a sink.", counts.sink_faults)
+        moved = counts.copies.to_json()
+        yield self._counters("copies", "What was moved to judge them.", "kind", moved)
         yield self._histogram("latency", "From the capture to the verdict.", counts.latency)
         yield self._histogram("judging", "The backend and the decision.", counts.judging)
 
