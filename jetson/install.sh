@@ -77,7 +77,9 @@ run() {
         say "$(shown "$@")"
         return 0
     fi
-    "$@" || fail "\`$(shown "$@")\` ended with code $?"
+    code=0
+    "$@" || code=$?
+    [ "$code" = 0 ] || fail "\`$(shown "$@")\` ended with code $code"
 }
 
 booted() { [ -d /run/systemd/system ]; }
