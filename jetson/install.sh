@@ -239,7 +239,7 @@ add_units() {
 needs_devices() {
     [ "$jetson" = no ] && [ ! -e /dev/nvidiactl ] || return 0
     case $source in
-        csi:* | usb:* | gst:*) return 0 ;;
+        csi:* | usb:* | v4l2:* | gst:*) return 0 ;;
     esac
     return 1
 }
@@ -249,8 +249,10 @@ add_config() {
     if [ -e "$CONFIG/$station.toml" ]; then
         say "kept as it is, its source as well"
     else
-        run "$PROGRAM/bin/edgefoundad" config init --station "$station" --source "$source" \
-            --output "$CONFIG/$station.toml"
+        set -- config init --station "$station" --source "$source"
+        # Images that are there already come to an end, and so would the station.
+        [ ! -d "$source" ] || set -- "$@" --source-option watch=yes
+        run "$PROGRAM/bin/edgefoundad" "$@" --output "$CONFIG/$station.toml"
     fi
     run chgrp "$OWNER" "$CONFIG/$station.toml"
     run chmod 0640 "$CONFIG/$station.toml"
