@@ -117,7 +117,8 @@ read_words() {
 
 check_words() {
     if [ "$uninstall" = yes ]; then
-        [ -z "$bundle$station$source$wheels$key" ] || wrong "--uninstall takes --purge and --dry-run"
+        [ -z "$bundle$station$source$wheels$key" ] ||
+            wrong "--uninstall takes --purge and --dry-run alone"
         return
     fi
     [ "$purge" = no ] || wrong "--purge belongs to --uninstall"
@@ -144,7 +145,8 @@ check_words() {
 }
 
 check_machine() {
-    step "look at the machine" "run it as root on Debian 12, Ubuntu 22.04 or later, or JetPack 6 or 7"
+    step "look at the machine" \
+        "run it as root on Debian 12, Ubuntu 22.04 or later, or JetPack 6 or 7"
     jetson=no
     if [ -f /etc/nv_tegra_release ]; then
         release=$(sed -n 's/^# R\([0-9]*\).*/\1/p' /etc/nv_tegra_release)
@@ -160,7 +162,8 @@ check_machine() {
     command -v apt-get >/dev/null || fail "found no apt-get"
     [ "$dry" = no ] || return 0
     [ "$(id -u)" = 0 ] || fail "not run as root"
-    [ "$start" = no ] || booted || fail "systemd does not run here (--no-start installs all the same)"
+    [ "$start" = no ] || booted ||
+        fail "systemd does not run here (--no-start installs all the same)"
 }
 
 add_packages() {
@@ -181,7 +184,8 @@ add_packages() {
 }
 
 add_user() {
-    step "make the user $OWNER, in the groups of cameras and GPUs" "see whether the disk is full or read-only"
+    step "make the user $OWNER, in the groups of cameras and GPUs" \
+        "see whether the disk is full or read-only"
     getent passwd "$OWNER" >/dev/null ||
         run useradd --system --user-group --home-dir "$STATE" --no-create-home \
             --shell /usr/sbin/nologin "$OWNER"
