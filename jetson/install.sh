@@ -1,0 +1,342 @@
+#!/bin/sh
+# Installs a station of edgefoundad as a service: on a Jetson with JetPack 6 or 7, or on a PC with
+# Debian 12, Ubuntu 22.04 or later. It asks nothing and may be run again: what is there is kept or
+# brought up to date. Not run on a Jetson yet.
+set -eu
+umask 022
+
+usage() {
+    cat <<'END'
+install.sh BUNDLE --station NAME --source URI [option...]
+install.sh --uninstall [--purge] [--dry-run]
+
+  BUNDLE            a bundle's folder, or what `edgefoundad pack` made of one
+  --station NAME    lower-case letters, digits and dashes, as line-3
+  --source URI      a camera's address, or a folder that is watched: csi://0, usb://0, rtsp://...
+  --trust FILE.pub  take packed bundles signed with this key, now and later
+  --unsigned        take a packed bundle that nobody signed; a folder never is
+  --wheels DIR      install from these wheels, and ask no index
+  --no-start        start at the next boot, not now
+  --dry-run         print the commands, and change nothing
+  --uninstall       stop every station, remove units and program; config and data stay
+  --purge           with --uninstall: remove config, data and the user as well
+END
+}
+
+PROGRAM=/opt/edgefoundad
+CONFIG=/etc/edgefoundad
+STATE=/var/lib/edgefoundad
+UNITS=/etc/systemd/system
+LINK=/usr/local/bin/edgefoundad
+OWNER=edgefoundad
+# GStreamer's library comes with its plugins.
+PACKAGES="python3 python3-venv gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+    gstreamer1.0-plugins-bad gstreamer1.0-libav"
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+bundle='' station='' source='' wheels='' key=''
+unsigned=no start=yes dry=no uninstall=no purge=no
+now='reading the words' advice=''
+
+wrong() {
+    echo "install.sh: error: $1: see install.sh --help" >&2
+    exit 2
+}
+
+# A step: what it does, and what to do where it fails.
+step() {
+    now=$1 advice=$2
+    echo "==> $now"
+}
+
+say() { echo "    $1"; }
+
+fail() {
+    echo "install.sh: error: $now: $1: $advice" >&2
+    exit 1
+}
+
+# Words as a shell takes them, without the names and passwords of addresses.
+shown() {
+    line=''
+    for word; do
+        case $word in
+            *://*@*) word=$(printf '%s' "$word" | sed 's#://.*@#://...@#') ;;
+        esac
+        case $word in
+            '' | *[!A-Za-z0-9_./:@%+=,-]*)
+                word="'$(printf '%s' "$word" | sed "s/'/'\\\\''/g")'" ;;
+        esac
+        line="$line${line:+ }$word"
+    done
+    printf '%s' "$line"
+}
+
+run() {
+    if [ "$dry" = yes ]; then
+        say "$(shown "$@")"
+        return 0
+    fi
+    code=0
+    "$@" || code=$?
+    [ "$code" = 0 ] || fail "\`$(shown "$@")\` ended with code $code"
+}
+
+booted() { [ -d /run/systemd/system ]; }
+
+# For a dry run on a machine without systemd: what would be run on one with it.
+managed() { [ "$dry" = yes ] || booted; }
+
+value() {
+    [ "$#" -ge 2 ] || wrong "$1 takes a value"
+    case $2 in '' | --*) wrong "$1 takes a value" ;; esac
+}
+
+read_words() {
+    while [ "$#" -gt 0 ]; do
+        case $1 in
+            --help | -h) usage; exit 0 ;;
+            --station) value "$@"; station=$2; shift ;;
+            --source) value "$@"; source=$2; shift ;;
+            --wheels) value "$@"; wheels=$2; shift ;;
+            --trust) value "$@"; key=$2; shift ;;
+            --unsigned) unsigned=yes ;;
+            --no-start) start=no ;;
+            --dry-run) dry=yes ;;
+            --uninstall) uninstall=yes ;;
+            --purge) purge=yes ;;
+            -*) wrong "there is no option $1" ;;
+            *)
+                [ -z "$bundle" ] || wrong "found two bundles, $bundle and $1; expected one"
+                bundle=$1
+                ;;
+        esac
+        shift
+    done
+}
+
+check_words() {
+    if [ "$uninstall" = yes ]; then
+        [ -z "$bundle$station$source$wheels$key" ] ||
+            wrong "--uninstall takes --purge and --dry-run alone"
+        return
+    fi
+    [ "$purge" = no ] || wrong "--purge belongs to --uninstall"
+    [ -n "$bundle" ] || wrong "found no BUNDLE"
+    [ -n "$station" ] || wrong "found no --station"
+    [ -n "$source" ] || wrong "found no --source"
+    # Not a-z, which is more than that in some languages.
+    case $station in
+        -* | *[!abcdefghijklmnopqrstuvwxyz0123456789-]*)
+            wrong "found the station $station; expected lower-case letters, digits and dashes" ;;
+    esac
+    [ "${#station}" -le 63 ] || wrong "found a station of ${#station} letters; expected 63 at most"
+    if [ -d "$bundle" ]; then
+        [ -f "$bundle/manifest.json" ] || wrong "$bundle is no bundle: it has no manifest.json"
+    else
+        [ -f "$bundle" ] || wrong "found no bundle at $bundle"
+    fi
+    [ -z "$wheels" ] || [ -d "$wheels" ] || wrong "found no folder of wheels at $wheels"
+    [ -z "$key" ] || [ -f "$key" ] || wrong "found no key at $key"
+    # The service starts elsewhere than this shell.
+    [ ! -e "$source" ] || source=$(readlink -f -- "$source")
+    [ -f "$here/systemd/edgefoundad@.service" ] ||
+        wrong "found no units in $here/systemd: keep install.sh in its folder"
+}
+
+check_machine() {
+    step "look at the machine" \
+        "run it as root on Debian 12, Ubuntu 22.04 or later, or JetPack 6 or 7"
+    jetson=no
+    if [ -f /etc/nv_tegra_release ]; then
+        release=$(sed -n 's/^# R\([0-9]*\).*/\1/p' /etc/nv_tegra_release)
+        case $release in
+            36) say "a Jetson with JetPack 6" ;;
+            38 | 39) say "a Jetson with JetPack 7" ;;
+            *) fail "found Jetson Linux ${release:-of no known release}; expected 36 or 38" ;;
+        esac
+        jetson=yes
+    else
+        say "no Jetson: $(sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\).*/\1/p' /etc/os-release)"
+    fi
+    command -v apt-get >/dev/null || fail "found no apt-get"
+    [ "$dry" = no ] || return 0
+    [ "$(id -u)" = 0 ] || fail "not run as root"
+    [ "$start" = no ] || booted ||
+        fail "systemd does not run here (--no-start installs all the same)"
+}
+
+add_packages() {
+    step "add what the system lacks" \
+        "connect the machine, or install these by hand: $(echo "$PACKAGES" | tr -s ' \n' ' ')"
+    missing=''
+    for one in $PACKAGES; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$one" 2>/dev/null || :)" = installed ] ||
+            missing="$missing $one"
+    done
+    if [ -z "$missing" ]; then
+        say "nothing is missing"
+        return
+    fi
+    run apt-get update -q
+    # shellcheck disable=SC2086  # Several words.
+    run env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing
+}
+
+add_user() {
+    step "make the user $OWNER, in the groups of cameras and GPUs" \
+        "see whether the disk is full or read-only"
+    getent passwd "$OWNER" >/dev/null ||
+        run useradd --system --user-group --home-dir "$STATE" --no-create-home \
+            --shell /usr/sbin/nologin "$OWNER"
+    # The units name both, and a unit with an unknown group does not start.
+    for group in video render; do
+        getent group "$group" >/dev/null || run groupadd --system "$group"
+        run usermod --append --groups "$group" "$OWNER"
+    done
+}
+
+add_program() {
+    step "install the program into $PROGRAM" \
+        "free some space; without a route to an index, bring wheels and add --wheels DIR"
+    set --
+    # TensorRT comes with JetPack, for the system's Python.
+    [ "$jetson" = no ] || set -- "$@" --system-site-packages
+    # An upgrade of the system leaves a program behind for a Python that is gone.
+    if [ -e "$PROGRAM" ] && ! "$PROGRAM/bin/python" -c 'import pip' 2>/dev/null; then
+        set -- "$@" --clear
+    fi
+    run python3 -m venv "$@" "$PROGRAM"
+    what=edgefoundad
+    [ "$jetson" = no ] || what='edgefoundad[jetson]'
+    set -- --quiet --disable-pip-version-check --no-input --upgrade
+    [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
+    run "$PROGRAM/bin/python" -m pip install "$@" "$what"
+    run ln -sfn "$PROGRAM/bin/edgefoundad" "$LINK"
+}
+
+add_folders() {
+    step "make the folders of config and state" "see whether the disk is full or read-only"
+    # A camera's password may be in the config: for root and the service alone.
+    run install -d -m 0750 -o root -g "$OWNER" "$CONFIG"
+    run install -d -m 0750 -o "$OWNER" -g "$OWNER" "$STATE"
+}
+
+add_units() {
+    step "install the units" "see whether the disk is full or read-only"
+    for unit in "$here"/systemd/*.service; do
+        run install -m 0644 "$unit" "$UNITS"
+    done
+    if needs_devices; then
+        say "with a GPU or a camera opened to them"
+        run install -d "$UNITS/edgefoundad@.service.d"
+        run install -m 0644 "$here/systemd/edgefoundad@.service.d/devices.conf" \
+            "$UNITS/edgefoundad@.service.d"
+    fi
+    if managed; then
+        run systemctl daemon-reload
+        # What runs already runs the new program from now on, and is told of the bundle then.
+        run systemctl try-restart 'edgefoundad@*.service'
+    fi
+}
+
+needs_devices() {
+    [ "$jetson" = no ] && [ ! -e /dev/nvidiactl ] || return 0
+    case $source in
+        csi:* | usb:* | v4l2:* | gst:*) return 0 ;;
+    esac
+    return 1
+}
+
+add_config() {
+    step "write $CONFIG/$station.toml" "see \`edgefoundad config init --help\`"
+    if [ -e "$CONFIG/$station.toml" ]; then
+        say "kept as it is, its source as well"
+    else
+        set -- config init --station "$station" --source "$source"
+        # Images that are there already come to an end, and so would the station.
+        [ ! -d "$source" ] || set -- "$@" --source-option watch=yes
+        run "$PROGRAM/bin/edgefoundad" "$@" --output "$CONFIG/$station.toml"
+    fi
+    run chgrp "$OWNER" "$CONFIG/$station.toml"
+    run chmod 0640 "$CONFIG/$station.toml"
+}
+
+add_bundle() {
+    step "prove the bundle on this machine and give it to the station" \
+        "mend what it says, then run install.sh again"
+    if [ -n "$key" ]; then
+        run "$PROGRAM/bin/edgefoundad" keys trust "$key"
+    fi
+    set -- deploy "$bundle" --station "$station"
+    # A folder has no signature: root, who has it at hand, answers for it.
+    if [ "$unsigned" = yes ] || [ -d "$bundle" ]; then
+        set -- "$@" --unsigned
+    fi
+    run env EDGEFOUNDAD_STATE="$STATE" "$PROGRAM/bin/edgefoundad" "$@"
+    run env EDGEFOUNDAD_STATE="$STATE" "$PROGRAM/bin/edgefoundad" config check \
+        "$CONFIG/$station.toml"
+}
+
+start_station() {
+    step "start edgefoundad@$station, now and at every boot" \
+        "see \`journalctl -u edgefoundad@$station\` and \`edgefoundad doctor --station $station\`"
+    if [ "$start" = no ]; then
+        run systemctl enable "edgefoundad@$station.service"
+        say "not started (--no-start)"
+        return
+    fi
+    run systemctl enable --now "edgefoundad@$station.service"
+}
+
+remove() {
+    step "stop every station" "see \`systemctl status 'edgefoundad@*'\`"
+    [ "$dry" = yes ] || [ "$(id -u)" = 0 ] || fail "not run as root"
+    if managed; then
+        run systemctl stop 'edgefoundad@*.service' 'edgefoundad-engine@*.service' \
+            'edgefoundad-clocks*.service'
+    fi
+    for link in "$UNITS"/multi-user.target.wants/edgefoundad@*.service \
+        "$UNITS"/multi-user.target.wants/edgefoundad-clocks.service; do
+        [ ! -L "$link" ] || run rm -f "$link"
+    done
+
+    step "remove units and program" "remove $PROGRAM by hand"
+    run rm -f "$UNITS/edgefoundad@.service" "$UNITS/edgefoundad-engine@.service" \
+        "$UNITS/edgefoundad-clocks.service" "$UNITS/edgefoundad@.service.d/devices.conf"
+    # What a person added there stays.
+    [ ! -d "$UNITS/edgefoundad@.service.d" ] ||
+        run rmdir --ignore-fail-on-non-empty "$UNITS/edgefoundad@.service.d"
+    if managed; then
+        run systemctl daemon-reload
+        run systemctl reset-failed 'edgefoundad*'
+    fi
+    run rm -rf "$PROGRAM"
+    [ ! -L "$LINK" ] || [ "$(readlink "$LINK")" != "$PROGRAM/bin/edgefoundad" ] || run rm -f "$LINK"
+
+    if [ "$purge" = no ]; then
+        say "kept: $CONFIG, $STATE, the user $OWNER (--purge removes them) and Debian's packages"
+        return
+    fi
+    step "remove config, data and the user" "remove $CONFIG and $STATE by hand"
+    run rm -rf "$CONFIG" "$STATE" /var/cache/edgefoundad /var/log/edgefoundad
+    ! getent passwd "$OWNER" >/dev/null || run userdel "$OWNER"
+}
+
+read_words "$@"
+check_words
+if [ "$uninstall" = yes ]; then
+    remove
+    exit 0
+fi
+check_machine
+add_packages
+add_user
+add_program
+add_folders
+add_units
+add_config
+add_bundle
+start_station
+echo "done. How it does: systemctl status edgefoundad@$station"
+echo "      What it lacks: sudo edgefoundad doctor --station $station"
