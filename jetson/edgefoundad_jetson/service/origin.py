@@ -71,15 +71,70 @@ class FixedBundle:
         return False
 
 
+class Deployed:
+    """The current release of a station: on trial until it has judged some frames."""
+
+    def __init__(self, station: str) -> None:
+        """A station's releases.
+
+        Raises:
+            InputError: that is no name of a station.
+        """
+        from edgefoundad_jetson.releases import (  # type: ignore[import-not-found,unused-ignore]
+            Release,
+            Releases,
+            station_folder,
+        )
+
+        self._releases = Releases(station_folder(station))
+        self._taken: Release | None = None
+
+    def current(self) -> Bundle:
+        """See `Origin`."""
+        now = self._releases.current
+        if now is None:
+            station = self._releases.folder.name
+            raise InputError(
+                f"station {station} has no release: run `edgefoundad deploy FILE --station "
+                f"{station}`, or name a bundle's folder in [service]"
+            )
+        found: Bundle = now.bundle
+        return found
+
+    def take_up(self) -> Bundle:
+        """See `Origin`."""
+        self.current()
+        self._taken = self._releases.start()
+        taken: Bundle = self._taken.bundle
+        return taken
+
+    @property
+    def on_trial(self) -> bool:
+        """See `Origin`."""
+        if self._taken is None:
+            return False
+        record = self._releases.record
+        return bool(record.on_trial and record.current == self._taken.hash)
+
+    def confirm(self) -> None:
+        """See `Origin`."""
+        if self._taken:
+            self._releases.confirm(self._taken)
+
+    def give_up(self, why: str) -> bool:
+        """See `Origin`."""
+        if not (self.on_trial and self._taken and self._releases.record.previous):
+            return False
+        now = self._releases.roll_back(why, of=self._taken.hash)
+        return bool(now.hash != self._taken.hash)
+
+
 def origin_of(config: StationConfig, station: str) -> Origin:
     """Where a station's bundle comes from.
 
     Raises:
-        InputError: its file asks for the current release, and it has none.
+        InputError: that is no name of a station.
     """
     if config.service.bundle != CURRENT:
         return FixedBundle(config.bundle_path)
-    raise InputError(
-        f"station {station} has no release: name a bundle's folder in [service], as bundle = "
-        '"/path/to/bundle"'
-    )
+    return Deployed(station)
