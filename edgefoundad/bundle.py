@@ -105,25 +105,37 @@ def _read_manifest(path: Path) -> tuple[Manifest, str]:
         if file.is_symlink() or (file.exists() and not file.is_file()):
             raise InputError(f"{file} is not a plain file: copy the bundle again")
         content = file.read_bytes()
-        text = content.decode("utf-8")
     except FileNotFoundError:
         raise InputError(
             f"{path} is not a bundle: it has no {MANIFEST}; make one with `edgefoundad fit`"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"cannot read {file}: {error}") from None
+    return parse_manifest(content, file), _sha256_of(content)
+
+
+def parse_manifest(content: bytes, file: Path) -> Manifest:
+    """The manifest in a file's bytes.
+
+    Args:
+        content: the bytes.
+        file: where they lay, for the message.
+
+    Raises:
+        InputError: they are no manifest, or one of another version's schema.
+    """
     try:
-        raw = json.loads(text)
+        raw = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON ({error}): copy the bundle again") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(
-            f"{path} has manifest schema {version!r}; this edgefoundad reads {SCHEMA_VERSION}: "
-            "use the edgefoundad that wrote it, or fit again"
+            f"{file.parent} has manifest schema {version!r}; this edgefoundad reads "
+            f"{SCHEMA_VERSION}: use the edgefoundad that wrote it, or fit again"
         )
     try:
-        return Manifest.model_validate_json(text), _sha256_of(content)
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -14,6 +14,9 @@ from edgefoundad.errors import InputError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
+AS_IT_IS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+"""Flags for `decode`: the depth and the channels that the file has."""
+
 CHANNELS = {"gray": 1, "bgr": 3, "rgb": 3, "bgrx": 4, "rgba": 4}
 """Channel orders that a graph can be exported for, and how many bytes a pixel takes."""
 
@@ -37,10 +40,11 @@ def list_images(folder: Path) -> list[Path]:
         raise InputError(
             f"found no image in {folder}; expected files ending in {', '.join(sorted(SUFFIXES))}"
         )
-    return sorted(files, key=_natural)
+    return sorted(files, key=natural_order)
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """A sorting key by which 2 comes before 10, the same on every file system."""
     parts = re.split(r"(\d+)", path.name)
     # Decimal digits only: "²" is a digit too, but no number. The name itself breaks ties ("1" and
     # "01", "a" and "A"), so that a seed draws the same images on every file system.
@@ -60,7 +64,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file cannot be read, is cut short, or is no image.
     """
-    return _to_rgb8(path, decode(path, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR))
+    return to_rgb8(path, decode(path, AS_IT_IS))
 
 
 def decode(path: Path, flags: int) -> NDArray[Any]:
@@ -131,7 +135,12 @@ def _png_is_whole(data: bytes) -> bool:
     return False
 
 
-def _to_rgb8(path: Path, image: NDArray[Any]) -> NDArray[np.uint8]:
+def to_rgb8(path: Path, image: NDArray[Any]) -> NDArray[np.uint8]:
+    """What `decode` made of an image file as `read_image` gives it.
+
+    Raises:
+        InputError: it has neither 8 nor 16 bits per channel.
+    """
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.dtype != np.uint8:

@@ -41,8 +41,14 @@ def folder(bundle: Bundle) -> Path:
 
 
 @contextlib.contextmanager
-def writing(target: Path) -> Iterator[Path]:
+def writing(
+    target: Path, *, advice: str = "name another folder with EDGEFOUNDAD_STATE"
+) -> Iterator[Path]:
     """Write one file whole or not at all: fill the path this yields.
+
+    Args:
+        target: where it will be.
+        advice: what else than free space could help.
 
     Raises:
         InputError: the place cannot be written to.
@@ -59,11 +65,10 @@ def writing(target: Path) -> Iterator[Path]:
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         part.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise InputError(
-            f"cannot write {target}: {error.strerror or error}: free some space, or name another "
-            "folder with EDGEFOUNDAD_STATE"
+            f"cannot write {target}: {error.strerror or error}: free some space, or {advice}"
         ) from error
     finally:
         if part is not None:
@@ -89,7 +94,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Make the entries of a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -18,15 +18,19 @@ from edgefoundad.cli import (
     calibrate,
     config,
     demo,
+    deploy,
     doctor,
     encoders,
     evaluate,
     export,
     fit,
+    keys,
+    pack,
     report,
     run,
     sources,
     station,
+    verdicts,
     verify,
 )
 from edgefoundad.errors import GateError, InputError, LostError
@@ -52,11 +56,17 @@ app.command("export")(export.command)
 app.command("verify")(verify.command)
 app.command("calibrate")(calibrate.command)
 app.command("run")(run.command)
+app.command("verdicts")(verdicts.command)
 app.command("bench")(bench.command)
 app.command("sources")(sources.command)
 app.add_typer(config.app, name="config")
 app.command("station")(station.command)
 app.command("doctor")(doctor.command)
+app.command("pack")(pack.pack)
+app.command("unpack")(pack.unpack)
+app.add_typer(keys.app, name="keys")
+app.command("deploy")(deploy.deploy)
+app.command("rollback")(deploy.rollback)
 app.command("encoders")(encoders.command)
 app.command("demo")(demo.command)
 
@@ -80,6 +90,10 @@ def main() -> None:
         # The reader down the pipe is gone; keep the interpreter from complaining on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        # A full disk under what is printed, mostly; a fault of ours would be the same to a user.
+        named = f" {error.filename}" if error.filename else ""
+        sys.exit(_say(f"cannot go on{named}: {error.strerror or error}", 2))
 
 
 def _say(message: str, code: int) -> int:

@@ -37,19 +37,20 @@ def command(
     Over a live source the loop is as fast as the camera at most. Nothing is written or kept.
     """
     from edgefoundad.bundle import GOLDEN, Bundle
+    from edgefoundad.errors import LostError
     from edgefoundad.golden import GoldenFrames
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.bench import bench
     from edgefoundad_jetson.loop import Judge
     from edgefoundad_jetson.sources import kind_of, open_source
+    from edgefoundad_jetson.sources.address import redacted
 
     opened = Bundle.open(bundle)
     graph, _ = find_graph(opened, precision or "fp32", safe=False)
     options = source_options.parse(option)
-    kind = kind_of(source) if source else None
-    if kind:
-        kind.check(options)
+    if source:
+        kind_of(source).check(options)
     golden = GoldenFrames.load(opened.file(GOLDEN, advice="export it again"))
     with arm(opened, backend=backend, precision=precision) as armed:
         standing.tell(armed, as_json=as_json)
@@ -58,17 +59,19 @@ def command(
                 Judge(armed.backend, armed.deciding.threshold),
                 golden.frames,
                 (lambda: open_source(source, graph, options=options, fit=fit)) if source else None,
-                live=bool(kind and kind.live),
                 seconds=seconds,
                 progress=progress,
             )
+        if not measured.loop["judged"]:
+            lost = console.counts(measured.loop["losses"])
+            raise LostError(f"no frame of {redacted(source or '')} was judged: source lost: {lost}")
         if as_json:
             console.print_json({**measured.to_json(), **standing.to_json(armed)})
             return
-        _show(measured, armed, live=bool(kind and kind.live))
+        _show(measured, armed)
 
 
-def _show(measured: Bench, armed: Armed, *, live: bool) -> None:
+def _show(measured: Bench, armed: Armed) -> None:
     bare, loop = measured.bare.to_json(), measured.loop
     rows = [
         (
@@ -81,7 +84,7 @@ def _show(measured: Bench, armed: Armed, *, live: bool) -> None:
         share = loop["frames_per_second"] / measured.bare_per_second
         rows += [
             ("in the loop", f"{loop['frames_per_second']} frames/s, {share:.0%} of that"),
-            *console.latency(loop, live=live),
+            *console.latency(loop, live=measured.live),
             ("overhead", f"{measured.overhead_ms} ms a frame beside the judging itself"),
             ("copies per frame", console.counts(loop["copies_per_frame"])),
         ]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgefoundad.cli import console, options, standing
+from edgefoundad.cli import console, options, source_options, standing
 
 if TYPE_CHECKING:
     from edgefoundad.manifest import Threshold
     from edgefoundad_jetson.arming import Armed
     from edgefoundad_jetson.calibration import Calibrated
+    from edgefoundad_jetson.sources.source import Source
 
 
 def command(
@@ -22,7 +23,8 @@ def command(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="Known-good parts, one frame each: a folder or a video file."
+            metavar="SOURCE",
+            help="Known-good parts, one frame each: a folder, a video file, or a camera's address.",
         ),
     ],
     false_alarms: Annotated[
@@ -33,6 +35,8 @@ def command(
     ] = "1%",  # type: ignore[assignment]
     backend: standing.Backend = "auto",
     precision: standing.Precision = None,
+    option: source_options.Option = None,
+    fit: source_options.Fit = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Set the threshold on known-good parts, through the backend that will decide.
@@ -43,16 +47,20 @@ def command(
 
     Where --backend or --precision is named and does not hold, nothing is calibrated: exit code 3.
 
+    A camera's frames are looked at until RATE has its parts.
+
     It is stored on this machine, not in the bundle, and `run` and `eval` use it from then on. An
     earlier calibration is kept beside it.
     """
     from edgefoundad.bundle import Bundle
+    from edgefoundad.decision import needed_for
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.calibration import calibrate
     from edgefoundad_jetson.calibration_record import refuse_unwritable, store
     from edgefoundad_jetson.fitted import Fitted
-    from edgefoundad_jetson.sources import open_source
+    from edgefoundad_jetson.sources import kind_of, open_source
+    from edgefoundad_jetson.sources.address import redacted
 
     opened = Bundle.open(bundle)
     refuse_unwritable(opened)
@@ -60,10 +68,18 @@ def command(
     graph, _ = find_graph(opened, precision or "fp32", safe=False)
     # Whoever names what is to be calibrated is not served by a calibration of something else.
     named = backend != "auto" or precision is not None
-    with (
-        contextlib.closing(open_source(source, graph)) as frames,
-        arm(opened, backend=backend, precision=precision, strict=named) as armed,
-    ):
+    kind, given = kind_of(source), source_options.parse(option)
+    kind.check(given)
+
+    def opening() -> contextlib.closing[Source]:
+        return contextlib.closing(open_source(source, graph, options=given, fit=fit))
+
+    with contextlib.ExitStack() as stack:
+        frames = None if kind.live else stack.enter_context(opening())
+        armed = arm(opened, backend=backend, precision=precision, strict=named)
+        stack.enter_context(armed)
+        # A camera only when somebody looks: its frames would grow old.
+        frames = frames or stack.enter_context(opening())
         standing.tell(armed, as_json=as_json)
         before, damaged = _before(armed)
         total = frames.count or 0
@@ -73,9 +89,10 @@ def command(
                 frames,
                 false_alarms=false_alarms,
                 fitted=Fitted.of(opened),
+                enough=needed_for(false_alarms) if frames.live else None,
                 progress=lambda done: progress("judging good parts", done, total),
             )
-    where = str(Path(source).absolute())
+    where = redacted(source) if kind.scheme else str(Path(source).absolute())
     file = store(opened, armed.rung, calibrated, source=where)
     warnings = [*damaged, *_left_out(calibrated), *calibrated.doubts]
     facts = {

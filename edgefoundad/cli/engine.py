@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgefoundad.golden import Comparison, GoldenFrames
     from edgefoundad.manifest import Precision
 
+_RUNTIMES = ("cuda", "pycuda")
+
 
 def build(
     path: Path, *, precision: str | None, strict: bool, triton: Path | None, as_json: bool
@@ -41,7 +43,7 @@ def build(
 
     serving.refuse_early(path, triton=triton, openvino=None)
     bundle = Bundle.open(path)
-    wanted = _precisions(bundle, precision)
+    wanted = precisions(bundle, precision)
     golden = GoldenFrames.load(bundle.file(GOLDEN, advice="export it again"))
     for one in {*wanted, *bundle.manifest.graphs}:
         golden.by_graph(one)
@@ -58,7 +60,7 @@ def build(
         record = prove_engines(
             bundle,
             precisions=wanted,
-            prove=_prover(bundle, golden, found),
+            prove=prover(bundle, golden, found),
             strict=strict,
             progress=progress,
             say=say,
@@ -93,7 +95,12 @@ def _instead(bundle: Bundle) -> str:
     return f"the first of these that holds: {'; '.join([*first, *others])}"
 
 
-def _precisions(bundle: Bundle, text: str | None) -> list[Precision]:
+def precisions(bundle: Bundle, text: str | None) -> list[Precision]:
+    """The precisions that are named, or the one that engines are built in by default.
+
+    Raises:
+        InputError: the bundle has no graph in one of them.
+    """
     from edgefoundad.errors import InputError
 
     graphs = bundle.manifest.graphs
@@ -115,6 +122,20 @@ def _precisions(bundle: Bundle, text: str | None) -> list[Precision]:
     return sorted(wanted, key=named.index)
 
 
+def can_build() -> bool:
+    """Whether this machine has what building and proving an engine takes."""
+    from typing import get_args
+
+    from edgefoundad.engine import Product
+    from edgefoundad.machine import find_gpu
+
+    return find_gpu() is not None and _has_one_of(*get_args(Product)) and _has_one_of(*_RUNTIMES)
+
+
+def _has_one_of(*modules: str) -> bool:
+    return any(importlib.util.find_spec(name) for name in modules)
+
+
 def _require_gpu(path: Path) -> None:
     """Refuse early what would only show when the first engine was built and cannot be loaded."""
     from edgefoundad.errors import InputError
@@ -125,16 +146,17 @@ def _require_gpu(path: Path) -> None:
             "found no NVIDIA GPU, or no driver for it; an engine is built and proved on the device "
             f"that runs it: copy {path} there and run this again (in a container: --runtime nvidia)"
         )
-    if not any(importlib.util.find_spec(name) for name in ("cuda", "pycuda")):
+    if not _has_one_of(*_RUNTIMES):
         raise InputError(
             "an engine is proved by running it, which needs cuda-python or pycuda: "
             "pip install 'edgefoundad[jetson]' or 'edgefoundad[pycuda]'"
         )
 
 
-def _prover(
+def prover(
     bundle: Bundle, golden: GoldenFrames, found: dict[str, Comparison]
 ) -> Callable[[EngineRecord], Comparison]:
+    """What holds an engine against the golden frames, and notes in `found` what it found."""
     from edgefoundad.engine import plan_path
     from edgefoundad.errors import GateError, InputError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,10 @@ from edgefoundad.cli import source_options, standing
 from edgefoundad.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from edgefoundad_jetson.loop import Loop, Watcher
+    from edgefoundad_jetson.arming import Armed
+    from edgefoundad_jetson.deciding import Deciding
+    from edgefoundad_jetson.loop import Judge, Loop, Watcher
+    from edgefoundad_jetson.nvmm.fallback import Nvmm
     from edgefoundad_jetson.statistics import Statistics
 
 
@@ -33,6 +36,10 @@ def command(
     strict: standing.Strict = False,
     option: source_options.Option = None,
     fit: source_options.Fit = False,
+    nvmm: Annotated[
+        bool,
+        typer.Option("--nvmm", help="Judge a Jetson camera's frames in its video memory."),
+    ] = False,
     max_age: Annotated[
         float | None,
         typer.Option(metavar="MS", min=1, help="Drop a camera's frames that are older by then."),
@@ -78,12 +85,13 @@ def command(
     its summary; SIGUSR1 pauses it, SIGUSR2 goes on.
     """
     from edgefoundad.bundle import Bundle
-    from edgefoundad.errors import GateError, LostError
+    from edgefoundad.errors import GateError, InputError, LostError
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.backoff import Backoff
-    from edgefoundad_jetson.loop import Judge, Loop, LoopSettings
+    from edgefoundad_jetson.loop import Loop, LoopSettings
     from edgefoundad_jetson.sources import kind_of, open_source
+    from edgefoundad_jetson.sources.address import redacted
     from edgefoundad_jetson.stats_file import StatsFile
 
     opened = Bundle.open(bundle)
@@ -92,30 +100,53 @@ def command(
     kind, options = kind_of(source), source_options.parse(option)
     kind.check(options)
 
+    if nvmm and kind.open_surfaces is None:
+        raise InputError(
+            f"--nvmm is for csi:// alone: {redacted(source)} has no frames in video memory"
+        )
+    surfaces: Nvmm | None = None
+
     def reopen() -> Any:
-        return open_source(source, graph, options=options, fit=fit)
+        return open_source(source, graph, options=options, fit=fit, nvmm=surfaces)
 
     with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(_Signals())
         # A camera is opened when there is something to judge it: its frames would grow old.
         frames = None if kind.live else stack.enter_context(contextlib.closing(reopen()))
         armed = arm(opened, backend=backend, precision=precision, strict=strict)
         stack.callback(lambda: armed.backend.close())
 
+        chosen = armed.deciding
+
         def rearm() -> Judge:
-            nonlocal armed
+            nonlocal armed, chosen
+            standing.warn("the backend failed and is armed again", as_json=as_json)
+            if surfaces:
+                surfaces.fall_back("the engine failed, and another took its place")
             armed.backend.close()
             armed = arm(opened, backend=backend, precision=precision, strict=strict)
             standing.tell(armed, as_json=as_json)
-            return Judge(armed.backend, armed.deciding.threshold)
+            if strict and armed.uncalibrated:
+                raise GateError(armed.uncalibrated)
+            chosen = armed.deciding
+            standing.tell_of_calibration(armed, chosen, as_json=as_json)
+            return _judge(armed, chosen)
 
         standing.tell(armed, as_json=as_json)
-        chosen = armed.deciding
         if strict and armed.uncalibrated:
             raise GateError(armed.uncalibrated)
         standing.tell_of_calibration(armed, chosen, as_json=as_json)
         if backend == "auto" and precision is None:
             # What somebody tried once with --backend is not what the station stands on.
             armed.remember()
+        if nvmm:
+            from edgefoundad_jetson.nvmm.fallback import Nvmm
+            from edgefoundad_jetson.nvmm.surface import Surfaces
+
+            surfaces = Nvmm(
+                armed.backend, Surfaces.load, lambda said: standing.warn(said, as_json=as_json)
+            )
+            stack.enter_context(contextlib.closing(surfaces))
         watchers: list[Watcher] = []
         if show or preview is not None:
             from edgefoundad_jetson.live.scene import Station
@@ -136,7 +167,7 @@ def command(
         screen = Screen(count, live=kind.live, as_json=as_json)
         loop = Loop(
             reopen,
-            Judge(armed.backend, chosen.threshold),
+            _judge(armed, chosen),
             source=frames,
             sinks=[screen],
             watchers=watchers,
@@ -148,54 +179,98 @@ def command(
         )
 
         def stats() -> dict[str, Any]:
-            decides = armed.deciding
             return {
                 **loop.statistics.to_json(),
-                "provisional": decides.threshold.provisional,
-                "threshold_source": decides.source,
+                "provisional": chosen.threshold.provisional,
+                "threshold_source": chosen.source,
                 **standing.to_json(armed),
             }
 
         if stats_json:
             stack.enter_context(contextlib.closing(StatsFile(stats_json, stats)))
-        with _stopped_by_signals(loop) as interrupted, screen:
-            lost = None
+        lost = None
+        signals.loop = loop
+        with screen:
             try:
                 loop.run()
             except LostError as error:
                 lost = error  # Told after what was judged until then.
-        screen.summarise(stats(), armed)
-        if lost:
-            raise lost
-    if interrupted():
+        summary = stats()
+        if summary["undelivered"]:
+            # Whoever reads the verdicts takes no more: to wait for them would be no end.
+            said = f"{summary['undelivered']} verdicts were not taken by the output"
+            standing.warn(said, as_json=True)
+        else:
+            screen.summarise(summary, armed, chosen)
+    if lost:
+        raise lost
+    if signal.SIGINT in signals.received:
         raise KeyboardInterrupt
-    if not kind.live:
+    if loop.finite and not signals.received:
         _check(loop.statistics, source, screen.last_fault)
 
 
-@contextlib.contextmanager
-def _stopped_by_signals(loop: Loop) -> Iterator[Callable[[], bool]]:
-    """Have signals stop, pause and resume a loop; whether it was a person who stopped it."""
-    received: list[int] = []
+def _judge(armed: Armed, chosen: Deciding) -> Judge:
+    from edgefoundad_jetson.loop import Judge
+    from edgefoundad_jetson.outcome import Standing
 
-    def stop(number: int, _: FrameType | None) -> None:
-        if number in received:
-            raise KeyboardInterrupt  # Asked twice: at once.
-        received.append(number)
-        loop.stop()
+    standing_on = Standing(armed.bundle.sha256[:32], str(armed.rung))
+    return Judge(armed.backend, chosen.threshold, standing_on)
 
-    handlers: dict[int, Callable[[int, FrameType | None], None]] = {
-        signal.SIGTERM: stop,
-        signal.SIGINT: stop,
-        signal.SIGUSR1: lambda *_: loop.pause(),
-        signal.SIGUSR2: lambda *_: loop.resume(),
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield lambda: signal.SIGINT in received
-    finally:
-        for number, handler in before.items():
+
+class _Signals:
+    """Has signals stop, pause and resume a loop, from before it is there until it is told of.
+
+    Attributes:
+        received: those that are to end it, so far.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._loop: Loop | None = None
+        self._paused = False
+        self._before: dict[int, Any] = {}
+
+    @property
+    def loop(self) -> Loop | None:
+        """What they act on."""
+        return self._loop
+
+    @loop.setter
+    def loop(self, loop: Loop) -> None:
+        self._loop = loop
+        if self._paused:
+            loop.pause()
+
+    def __enter__(self) -> _Signals:
+        for number, handler in (
+            (signal.SIGTERM, self._stop),
+            (signal.SIGINT, self._stop),
+            (signal.SIGUSR1, self._pause),
+            (signal.SIGUSR2, self._pause),
+        ):
+            self._before[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        if self._loop is None or number in self.received:
+            # There is nothing to end in good order, or it is asked for twice: at once.
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            sys.exit(128 + number)
+        self.received.append(number)
+        self._loop.stop()
+
+    def _pause(self, number: int, _: FrameType | None) -> None:
+        self._paused = number == signal.SIGUSR1
+        if self._loop and self._paused:
+            self._loop.pause()
+        elif self._loop:
+            self._loop.resume()
 
 
 def _check(statistics: Statistics, source: str, last_fault: str) -> None:

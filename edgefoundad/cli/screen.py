@@ -11,6 +11,7 @@ from edgefoundad.cli import console, standing
 if TYPE_CHECKING:
     from edgefoundad_jetson.arming import Armed
     from edgefoundad_jetson.capture import Loss
+    from edgefoundad_jetson.deciding import Deciding
     from edgefoundad_jetson.outcome import Outcome
 
 
@@ -54,7 +55,7 @@ class Screen:
         words = f"{loss.message}: trying again ({loss.failures})"
         standing.warn(words, as_json=self._as_json)
 
-    def summarise(self, summary: dict[str, Any], armed: Armed) -> None:
+    def summarise(self, summary: dict[str, Any], armed: Armed, chosen: Deciding) -> None:
         """The last of it."""
         from edgefoundad.cli.judge import threshold_in_words
 
@@ -68,10 +69,11 @@ class Screen:
             ("not judged", str(summary["errors"])),
             ("dropped", console.counts(summary["dropped"])),
             *_losses(summary),
+            *_failures(summary),
             ("per frame", f"{summary['ms_median']} ms median, {summary['ms_p99']} ms p99"),
             *console.latency(summary, live=self._live),
             ("copies per frame", console.counts(summary["copies_per_frame"])),
-            ("threshold", threshold_in_words(armed.deciding)),
+            ("threshold", threshold_in_words(chosen)),
             ("runs on", standing.in_words(armed)),
         ]
         console.print_table(console.facts(rows))
@@ -82,6 +84,12 @@ def _losses(summary: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     lost = console.counts(summary["losses"])
     return [("source lost", f"{lost}; came back {summary['reopened']} times")]
+
+
+def _failures(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    named = ("backend_errors", "rearmed", "sink_faults")
+    failed = {name: summary[name] for name in named if summary[name]}
+    return [("failures", f"[yellow]{console.counts(failed)}[/yellow]")] if failed else []
 
 
 def _show(outcome: Outcome, name: str) -> None:

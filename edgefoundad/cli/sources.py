@@ -67,7 +67,11 @@ def _add_options(table: Table, options: type[Options], *, but: Iterable[str]) ->
     for name, option in options.model_fields.items():
         if name in but:
             continue
-        default = f"{option.default:g}" if isinstance(option.default, float) else option.default
+        default = option.default
+        if isinstance(default, bool):
+            default = "yes" if default else "no"
+        elif isinstance(default, float):
+            default = f"{default:g}"
         choices = getattr(option.annotation, "__args__", ())
         words = (option.description or "") + (f" ({', '.join(choices)})" if choices else "")
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,10 +20,10 @@ _TO_RGB = {
     "rgba": (0, 1, 2),
 }
 
-
-MOST_STRIPS = 8
-"""Strips that an axis is resized in. A target pixel needs few of the source: one matrix for the
-whole axis would multiply by zeros, and cost more than a small encoder."""
+STRIP = 8
+"""Target pixels that an axis is resized by at a time, or the nearest number that divides it. They
+need few of the source's: one matrix for the whole axis would multiply by zeros, and cost more than
+a small encoder."""
 
 
 class Preprocess(nn.Module):
@@ -31,12 +32,18 @@ class Preprocess(nn.Module):
     What lies outside the region of interest is cut off first and has no influence. The resize is
     made of matmuls with constant weights: antialiased bilinear, as PIL does it, in
     operators that every runtime has (TensorRT takes no antialiased Resize).
+
+    Each axis is resized while it is the first, all strips in one product: what a strip needs are
+    then whole rows of memory. A camera's rows come first as they are; planes are parted on the way
+    to the columns, when less is left of the frame.
     """
 
     rows: Tensor
+    rows_at: Tensor
     columns: Tensor
-    offset: Tensor
-    scale: Tensor
+    columns_at: Tensor
+    mean: Tensor
+    variance: Tensor
     order: Tensor
 
     def __init__(
@@ -48,58 +55,55 @@ class Preprocess(nn.Module):
         std: tuple[float, float, float],
     ) -> None:
         super().__init__()
-        frame, seen, model = geometry.frame, geometry.seen, geometry.model
+        frame, seen, self.tiles = geometry.frame, geometry.seen, geometry.tiles
         self.shape = (1, frame.height, frame.width, CHANNELS[channels])
-        self.roi = geometry.roi and seen.slices
-        rows = resize_matrix(seen.height, model.height)
-        columns = resize_matrix(seen.width, model.width)
-        self.tiled = geometry.tiles != UNTILED
-        if self.tiled:
-            patch = model.width // geometry.grid.width
-            tops, lefts = ([patch * at for at in geometry.tile_starts(axis)] for axis in (1, 0))
-            rows, self.tops = windows(rows, tops, geometry.tile.height)
-            columns, self.lefts = windows(columns, lefts, geometry.tile.width)
-        else:
-            rows, self.tops = strips(rows)
-            columns, self.lefts = strips(columns)
-        self.register_buffer("rows", rows)
-        self.register_buffer("columns", columns.mT.contiguous())
-        self.register_buffer("offset", 255 * torch.tensor(mean).reshape(1, 3, 1, 1))
-        self.register_buffer("scale", 1 / (255 * torch.tensor(std).reshape(1, 3, 1, 1)))
+        self.seen = seen.size
+        self.roi = self.seen != frame and seen.slices
+        self.tile = geometry.model if self.tiles == UNTILED else geometry.tile
+        patch = geometry.model.width // geometry.grid.width
+        for name, axis in (("rows", 1), ("columns", 0)):
+            matrix = resize_matrix(self.seen[axis], geometry.model[axis])
+            starts = [patch * at for at in geometry.tile_starts(axis)]
+            matrices, at = strips(matrix, starts, self.tile[axis])
+            self.register_buffer(name, matrices)
+            self.register_buffer(f"{name}_at", at)
+        self.register_buffer("mean", 255 * torch.tensor(mean))
+        self.register_buffer("variance", (255 * torch.tensor(std)) ** 2)
         self.register_buffer("order", torch.tensor(_TO_RGB[channels]))
 
     def forward(self, frame: Tensor) -> Tensor:
-        """Cut out, reorder, resize, normalise and tile one frame."""
+        """Cut out, resize, reorder, normalise and tile one frame."""
         # float before anything else: TensorRT takes uint8 only at the network's boundary.
         image = frame.float()
         if self.roi:
             image = image[:, self.roi[0], self.roi[1]]
-        image = image.permute(0, 3, 1, 2).index_select(1, self.order)
-        down = self._down(image)
-        if self.tiled:
-            image = torch.cat([tile for strip in down for tile in self._across(strip)])
-        else:
-            image = torch.cat(self._across(torch.cat(down, dim=2)), dim=3)
-        return (image - self.offset) * self.scale
+        width, height = self.seen
+        image = image.reshape(height, -1)
+        if self.rows.numel():
+            image = _resized(image, self.rows, self.rows_at)
+        image = self._across(image.reshape(-1, width, self.shape[3]))
+        # Rounds as `(image - mean) / std` does, in one pass over the image.
+        return F.batch_norm(image, self.mean, self.variance, eps=0)
 
-    def _down(self, image: Tensor) -> list[Tensor]:
-        """Strips, or rows of tiles, each resized from the pixels that it needs."""
-        if not self.tops:
-            return [image]
-        height = self.rows.shape[2]
-        return [
-            rows @ image[:, :, top : top + height]
-            for rows, top in zip(self.rows, self.tops, strict=True)
-        ]
+    def _across(self, image: Tensor) -> Tensor:
+        """Columns resized and planes parted: [R * h, W, C], R rows of tiles, to [T, 3, h, w]."""
+        (columns, rows), (width, height) = self.tiles, self.tile
+        if not self.columns.numel():
+            image = image.reshape(rows, height, *image.shape[1:])
+            return image.permute(0, 3, 1, 2).index_select(1, self.order)
+        lines = image.permute(1, 2, 0).flatten(0, 1)
+        at = self.columns_at[..., None] * self.shape[3] + self.order
+        image = _resized(lines, self.columns, at).reshape(columns, width, -1).mT
+        if rows == 1:
+            return image.reshape(columns, -1, height, width)
+        tiles = image.reshape(columns, -1, rows, height, width)
+        return tiles.permute(2, 0, 1, 3, 4).flatten(0, 1)
 
-    def _across(self, image: Tensor) -> list[Tensor]:
-        if not self.lefts:
-            return [image]
-        width = self.columns.shape[1]
-        return [
-            image[..., left : left + width] @ columns
-            for columns, left in zip(self.columns, self.lefts, strict=True)
-        ]
+
+def _resized(lines: Tensor, matrices: Tensor, at: Tensor) -> Tensor:
+    """The first axis in strips: [source, N], at [strips, needed, ...], to [target, ...N]."""
+    needed = lines.index_select(0, at.flatten()).reshape(*at.shape[:2], -1)
+    return (matrices @ needed).flatten(0, 1)
 
 
 def resize_matrix(source: int, target: int) -> Tensor:
@@ -109,41 +113,31 @@ def resize_matrix(source: int, target: int) -> Tensor:
     return resized[0, 0].T.contiguous()
 
 
-def strips(matrix: Tensor) -> tuple[Tensor, list[int]]:
-    """An axis's resize in equal strips of its target, and where on the source each begins.
+def strips(matrix: Tensor, starts: Sequence[int], length: int) -> tuple[Tensor, Tensor]:
+    """Windows of an axis's resize, cut into strips that each need few pixels of the source.
 
     Args:
-        matrix: float32 [target, source].
-
-    Returns:
-        as `windows`; no strips where target and source are the same.
-    """
-    target, source = matrix.shape
-    if target == source:
-        return matrix[None, :0], []
-    count = max(n for n in range(1, MOST_STRIPS + 1) if target % n == 0)
-    length = target // count
-    return windows(matrix, range(0, target, length), length)
-
-
-def windows(matrix: Tensor, starts: Sequence[int], length: int) -> tuple[Tensor, list[int]]:
-    """Bands of an axis's resize that make one window of its target each.
-
-    Args:
-        matrix: float32 [target, source].
+        matrix: of the axis, float32 [target, source].
         starts: where each window begins on the target.
         length: of a window.
 
     Returns:
-        float32 [windows, length, needed], and where on the source what each needs begins.
+        the strips' matrices, float32 [strips, rows, needed], and which of the source each needs,
+        int64 [strips, needed]; empty where the only window is the source itself.
     """
-    bands = [matrix[start : start + length] for start in starts]
+    target, source = matrix.shape
+    if target == source == length:
+        return matrix[None, :0], torch.zeros(1, 0, dtype=torch.int64)
+    dividing = [n for n in range(1, length + 1) if length % n == 0]
+    rows = min(dividing, key=lambda n: abs(math.log(n / STRIP)))
+    begins = [start + i for start in starts for i in range(0, length, rows)]
+    bands = [matrix[begin : begin + rows] for begin in begins]
     needed = [band.any(0).nonzero() for band in bands]
     # All as wide as the widest, so that they stack: what is more has no weight.
     widest = max(int(cells.max() - cells.min()) + 1 for cells in needed)
-    first = [min(int(cells.min()), matrix.shape[1] - widest) for cells in needed]
-    stacked = [band[:, start : start + widest] for band, start in zip(bands, first, strict=True)]
-    return torch.stack(stacked), first
+    first = [min(int(cells.min()), source - widest) for cells in needed]
+    cut = [band[:, at : at + widest] for band, at in zip(bands, first, strict=True)]
+    return torch.stack(cut), torch.tensor(first)[:, None] + torch.arange(widest)
 
 
 def smooth_upsample_matrix(source: int, target: int, sigma: float) -> Tensor:

@@ -26,6 +26,10 @@ suppressed one that is kept. How large the defects of a part will be, and that n
 is what synthetic ones tell least."""
 
 
+WEAK = 0.75
+"""An AUROC on synthetic defects below which nobody should rely on a detector. One shot of cookies
+came to 0.30 once, and ranked the real good ones above the real damaged ones."""
+
 SHARP = 0.01
 """Localisation that a map smoothed further must gain by it: how wide real defects are is what
 synthetic ones tell least."""
@@ -187,6 +191,11 @@ def _why(best: Recipe, compared: Sequence[tuple[Recipe, Candidate]]) -> str:
     if others:
         second = max(others, key=lambda candidate: candidate.standing)
         sentence += f", against {second.standing:.3f} of {second.projector}, {second.features}"
-    return sentence + (
-        "" if own.standing == most else " (a tie, near enough to the best: the plainer one wins)"
-    )
+    if own.standing != most:
+        sentence += " (a tie, near enough to the best: the plainer one wins)"
+    if own.detection < WEAK:
+        sentence += (
+            "; WEAK: it hardly tells damage from what differs between good parts anyway: fit on "
+            "more of them before you rely on it"
+        )
+    return sentence

@@ -14,15 +14,7 @@ from onnx import helper, numpy_helper
 
 from edgefoundad_export.graph import stage
 from edgefoundad_export.session import Frame, Watch, open_session
-
-LEVELS = 127
-"""Symmetric: -127 to 127, zero point 0, as TensorRT wants it."""
-
-BINS = 2048
-"""Of a histogram of magnitudes; the finest clip that can be chosen is one bin."""
-
-CLIPS = np.linspace(0.3, 1.0, 36)
-"""Shares of the largest magnitude that an activation may be clipped at."""
+from edgefoundad_export.steps import LEVELS, Histogram, weight_steps
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,12 @@ def quantisable(model: onnx.ModelProto) -> list[Layer]:
 
 
 def activation_scales(
-    model: onnx.ModelProto, layers: Sequence[Layer], frames: Sequence[Frame], watch: Watch
+    model: onnx.ModelProto,
+    layers: Sequence[Layer],
+    frames: Sequence[Frame],
+    watch: Watch,
+    *,
+    apart: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, float]:
     """The step of each activation: what loses least, clipping the rare against rounding the rest.
 
@@ -77,7 +74,9 @@ def activation_scales(
         layers: whose activations are quantised.
         frames: real ones, uint8 [H, W, C] each.
         watch: called with frames done and in all.
+        apart: channels that do not count, by activation.
     """
+    apart = apart or {}
     names = list(dict.fromkeys(layer.activation for layer in layers))
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
@@ -86,49 +85,15 @@ def activation_scales(
         if name not in kept:
             probed.graph.output.append(onnx.ValueInfoProto(name=name))
     session = open_session(probed)
-    histograms = {name: _Histogram() for name in names}
+    histograms = {name: Histogram() for name in names}
     for done, frame in enumerate(frames):
         watch(done, len(frames))
         # One at a time, so that a laptop's memory holds it.
         for name, value in zip(names, session.run(names, frame), strict=True):
-            histograms[name].add(np.abs(value).ravel())
+            counted = np.delete(value, apart[name], axis=-1) if name in apart else value
+            histograms[name].add(np.abs(counted).ravel())
     watch(len(frames), len(frames))
     return {name: histogram.step() for name, histogram in histograms.items()}
-
-
-class _Histogram:
-    """Magnitudes of one tensor over all frames, on a range that grows by doubling."""
-
-    def __init__(self) -> None:
-        self.top = 0.0
-        self.largest = 0.0
-        self.counts: NDArray[np.float64] = np.zeros(BINS)
-
-    def add(self, magnitudes: NDArray[np.float32]) -> None:
-        largest = float(magnitudes.max(initial=0.0))
-        self.largest = max(self.largest, largest)
-        if self.top == 0:
-            self.top = max(largest, 1e-12)
-        while largest > self.top:
-            pairs = self.counts.reshape(-1, 2).sum(1)
-            self.counts = np.concatenate([pairs, np.zeros(BINS // 2)])
-            self.top *= 2
-        places = np.minimum((magnitudes * (BINS / self.top)).astype(np.int32), BINS - 1)
-        self.counts += np.bincount(places, minlength=BINS)
-
-    def step(self) -> float:
-        """The quantisation step with the least mean squared error."""
-        centres = (np.arange(BINS) + 0.5) * (self.top / BINS)
-        best, least = self.largest / LEVELS, np.inf
-        for share in CLIPS:
-            step = share * self.largest / LEVELS
-            if step <= 0:
-                continue
-            rounded = np.minimum(np.round(centres / step), LEVELS) * step
-            error = float(self.counts @ (centres - rounded) ** 2)
-            if error < least:
-                best, least = step, error
-        return max(best, 1e-12)
 
 
 def to_int8(
@@ -228,11 +193,9 @@ def _activation(
 
 def _weight(graph: onnx.GraphProto, layer: Layer, values: NDArray[np.float32]) -> onnx.NodeProto:
     """Store a weight in int8 and return the node that gives its values back."""
-    others = tuple(axis for axis in range(values.ndim) if axis != layer.axis)
-    steps = np.maximum(np.abs(values).max(others) / LEVELS, 1e-12).astype(np.float32)
-    shape = [1] * values.ndim
-    shape[layer.axis] = -1
-    integers = np.clip(np.round(values / steps.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+    shaped = weight_steps(values, layer.axis)
+    integers = np.clip(np.round(values / shaped), -LEVELS, LEVELS).astype(np.int8)
+    steps = shaped.ravel()
     name = f"{layer.weight}_int8"
     zeros = np.zeros(len(steps), np.int8)
     for array, suffix in ((integers, ""), (steps, "_steps"), (zeros, "_zeros")):

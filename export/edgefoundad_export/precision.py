@@ -25,6 +25,7 @@ from edgefoundad_export.half import (
     simulate_half,
     to_half,
 )
+from edgefoundad_export.outliers import outliers, part
 from edgefoundad_export.overflow import peaks
 from edgefoundad_export.probe import Probe
 from edgefoundad_export.sensitivity import Kept, keep_fewest, table
@@ -44,7 +45,7 @@ INT8_ERROR = 0.1
 """The same of the int8 graph, in units of its own scale. What it costs at the threshold is counted
 in verdicts."""
 
-HEADROOM = 0.4
+HEADROOM = 0.5
 """Share of what these bounds allow that is not used up: real defects are others."""
 
 MOST_KEPT = 0.5
@@ -158,19 +159,19 @@ class Workshop:
         Raises:
             GateError: too few can be.
         """
-        layers = {layer.node: layer for layer in int8.quantisable(self.model)}
-        if not layers:
+        every = int8.quantisable(self.model)
+        if not every:
             raise GateError("int8 was not written: the encoder has no layer that int8 can run")
-        smoothed = smooth(self.model, list(layers.values()), self.probe.calibrating[::4])
-        scales = int8.activation_scales(
-            smoothed,
-            list(layers.values()),
-            self.probe.calibrating,
-            _watch(progress, "taking the ranges for int8"),
-        )
+        few = self.probe.calibrating[::4]
+        smoothed = smooth(self.model, every, few)
+        apart = outliers(smoothed, every, few)
+        whole, its_layers = part(smoothed, every, apart)
+        watch = _watch(progress, "taking the ranges for int8")
+        scales = int8.activation_scales(smoothed, every, self.probe.calibrating, watch, apart=apart)
+        layers = {layer.node: layer for layer in its_layers}
 
         def lower(parts: Collection[str]) -> onnx.ModelProto:
-            return int8.to_int8(smoothed, [layers[part] for part in parts], scales)
+            return int8.to_int8(whole, [layers[one] for one in parts], scales)
 
         bar = 1 - (1 - HEADROOM) * (1 - INT8_CORRELATION)
         found = keep_fewest(

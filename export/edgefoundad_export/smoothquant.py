@@ -18,15 +18,21 @@ from onnx import numpy_helper
 
 from edgefoundad_export.int8 import Layer
 from edgefoundad_export.session import Frame, open_session
+from edgefoundad_export.steps import best_step, round_to, weight_steps
 
-MIGRATION = 0.5
-"""Share of the difficulty that moves from activation to weight; the paper's α."""
+MIGRATIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Shares of the difficulty that may move from activation to weight; the paper's α, and its 0.5."""
+
+SAMPLED = 1024
+"""Embeddings that a layer's share is chosen on."""
 
 
 def smooth(
     model: onnx.ModelProto, layers: Sequence[Layer], frames: Sequence[Frame]
 ) -> onnx.ModelProto:
     """Rescale every normalisation that feeds one layer alone, and that layer's weight.
+
+    How much of the difficulty moves is each layer's own: what its rounded product loses least with.
 
     Args:
         model: the fp32 graph.
@@ -55,34 +61,56 @@ def smooth(
     # A convolutional encoder has no normalisations. Asked for none, a session gives all.
     if not fed:
         return made
-    highest = _channel_peaks(model, [layer.activation for layer in fed], frames)
+    taken = activations(model, [layer.activation for layer in fed], frames)
     for layer in fed:
         weight = numpy_helper.to_array(constants[layer.weight])
-        active = np.maximum(highest[layer.activation], 1e-5)
-        heavy = np.maximum(np.abs(weight).max(1), 1e-5)
-        factor = (active**MIGRATION / heavy ** (1 - MIGRATION)).astype(np.float32)
-        # A channel that is never active keeps its size: nothing is known of it.
-        factor = np.where(highest[layer.activation] > 1e-5, factor, np.float32(1))
+        factor = _factor(*taken[layer.activation], weight)
         _replace(constants[layer.weight], weight * factor[:, None])
         for name in norms[layer.activation].input[1:]:
-            _replace(constants[name], numpy_helper.to_array(constants[name]) / factor)
+            _replace(
+                constants[name], np.float32(1) / factor * numpy_helper.to_array(constants[name])
+            )
     return made
 
 
-def _channel_peaks(
+def _factor(
+    peaks: NDArray[np.float32], sample: NDArray[np.float32], weight: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """What each channel is divided by: float32 [C], from peaks [C], a sample [n, C] and [C, D]."""
+    active, heavy = np.maximum(peaks, 1e-5), np.maximum(np.abs(weight).max(1), 1e-5)
+    exact = sample @ weight
+    best, least = np.ones(len(peaks), np.float32), np.inf
+    for share in MIGRATIONS:
+        moved = active**share / heavy ** (1 - share)
+        # A channel that is never active keeps its size: nothing is known of it.
+        factor = np.where(peaks > 1e-5, moved, 1).astype(np.float32)
+        values, columns = sample / factor, weight * factor[:, None]
+        rounded = round_to(values, best_step(values)) @ round_to(columns, weight_steps(columns, 1))
+        error = float(((rounded - exact) ** 2).sum())
+        if error < least:
+            best, least = factor, error
+    return best
+
+
+def activations(
     model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame]
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Of each tensor its channels' largest magnitudes, float32 [C], and a sample, [n, C]."""
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     for name in names:
         probed.graph.output.append(onnx.ValueInfoProto(name=name))
     session = open_session(probed)
-    highest: dict[str, NDArray[np.float32]] = {}
+    rng = np.random.default_rng(0)
+    peaks: dict[str, NDArray[np.float32]] = {}
+    samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
     for frame in frames:
         for name, value in zip(names, session.run(list(names), frame), strict=True):
-            peaks = np.abs(value).reshape(-1, value.shape[-1]).max(0)
-            highest[name] = np.maximum(highest.get(name, peaks), peaks)
-    return highest
+            rows = value.reshape(-1, value.shape[-1])
+            highest = np.abs(rows).max(0)
+            peaks[name] = np.maximum(peaks.get(name, highest), highest)
+            samples[name].append(rows[rng.permutation(len(rows))[: -(-SAMPLED // len(frames))]])
+    return {name: (peaks[name], np.concatenate(samples[name])) for name in names}
 
 
 def _replace(constant: onnx.TensorProto, values: NDArray[np.float32]) -> None:

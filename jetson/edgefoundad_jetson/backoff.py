@@ -14,7 +14,7 @@ class Backoff:
     """Waits that double from one attempt to the next, with jitter, and an end to them.
 
     Attributes:
-        attempts: in a row without success, then it is given up; None for never.
+        attempts: more after the first failure, in a row, then it is given up; None for never.
         first_s: the first wait, seconds.
         short_s: the longest wait at first.
         patient_after: attempts after which waits may grow beyond that.
@@ -29,7 +29,7 @@ class Backoff:
 
     def wait_s(self, failures: int) -> float | None:
         """Seconds to wait after so many failures in a row (from 1); None to give up."""
-        if self.attempts is not None and failures >= self.attempts:
+        if self.attempts is not None and failures > self.attempts:
             return None
         cap = self.short_s if failures <= self.patient_after else self.longest_s
         # Doubling starts anew where patience begins; 2**30 is beyond every cap.

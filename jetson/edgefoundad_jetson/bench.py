@@ -62,6 +62,7 @@ class Bench:
     """What was measured.
 
     Attributes:
+        live: whether the source's frames come whether they are taken or not.
         bare: milliseconds of the backend alone, on the golden frames.
         bare_per_second: frames per second of the backend alone.
         loop: the loop's own counts, as `Statistics.to_json`.
@@ -70,11 +71,12 @@ class Bench:
             the mean from one verdict to the next, less that of the backend alone.
         cores: CPU time of the whole process in the loop, over its wall time.
         before: of the process, before the loop.
-        after: likewise, after it.
+        after: likewise, at its end.
         heat_before: of the machine.
         heat_after: likewise.
     """
 
+    live: bool
     bare: Histogram
     bare_per_second: float
     loop: dict[str, Any]
@@ -107,7 +109,6 @@ def bench(
     golden: NDArray[np.uint8],
     open_source: Callable[[], Source] | None,
     *,
-    live: bool,
     seconds: float,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Bench:
@@ -118,7 +119,6 @@ def bench(
         golden: the bundle's golden frames, uint8 [n, H, W, C].
         open_source: opens the source of the loop; None for the golden frames, taken as fast as the
             loop goes.
-        live: whether that is a live one.
         seconds: for each of the two.
         progress: called with what is being timed, tenths done, and how many there are.
 
@@ -130,22 +130,28 @@ def bench(
     bare, per_second = _alone(judge, golden, seconds, progress)
     before = usage()
     loop = Loop(open_source or (lambda: GoldenSource(golden)), judge)
-    ticking = threading.Thread(target=_stop_after, args=(loop, seconds, progress), daemon=True)
+    during: list[Usage] = []
+    ticking = threading.Thread(
+        target=_stop_after, args=(loop, seconds, progress, during), daemon=True
+    )
     ticking.start()
     counts = loop.run()
-    after = usage()
+    # While its threads and files were there; one that ended before has none any more.
+    after = during[-1] if during else usage()
+    cpu_seconds = usage().cpu_seconds - before.cpu_seconds
     record = counts.to_json()
     latency, judging = counts.latency.percentile(50), counts.judging.percentile(50)
     overhead = None
     if latency is not None and judging is not None:
         waits = 1e3 * (counts.seconds / counts.judged - 1 / per_second)
-        overhead = round(latency - judging if live else waits, 3)
+        overhead = round(latency - judging if loop.live else waits, 3)
     return Bench(
+        live=loop.live,
         bare=bare,
         bare_per_second=per_second,
         loop=record,
         overhead_ms=overhead,
-        cores=(after.cpu_seconds - before.cpu_seconds) / max(counts.seconds, 1e-9),
+        cores=cpu_seconds / max(counts.seconds, 1e-9),
         before=before,
         after=after,
         heat_before=began_hot,
@@ -173,8 +179,14 @@ def _alone(
     return times, times.count / (now - began)
 
 
-def _stop_after(loop: Loop, seconds: float, progress: Callable[[str, int, int], None]) -> None:
+def _stop_after(
+    loop: Loop,
+    seconds: float,
+    progress: Callable[[str, int, int], None],
+    during: list[Usage],
+) -> None:
     for tenth in range(10):
         time.sleep(seconds / 10)
+        during.append(usage())
         progress("in the loop", tenth + 1, 10)
     loop.stop()

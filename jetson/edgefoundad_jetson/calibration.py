@@ -86,6 +86,7 @@ def calibrate(
     *,
     false_alarms: float,
     fitted: Fitted,
+    enough: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Calibrated:
     """Judge known-good frames and set the split-conformal threshold on their scores.
@@ -98,13 +99,14 @@ def calibrate(
         frames: in the backend's size and channel order, in the order in which they were taken.
         false_alarms: the share of good parts that may be called anomalous, on average.
         fitted: the images of the fit.
+        enough: stop after so many parts, for a source that does not end by itself.
         progress: called with the number of frames done.
 
     Raises:
         InputError: there are fewer parts than the rate needs.
         GateError: a score or a map is not finite.
     """
-    parts, left_out, filmed = _judge(backend, frames, fitted, progress)
+    parts, left_out, filmed = _judge(backend, frames, fitted, enough, progress)
     named = {part.name for part in parts} & fitted.names
     if any(one.reason == "fitted" for one in left_out):
         # One of the fit was recognised, so that the names of the others are no coincidence.
@@ -130,7 +132,11 @@ def without_guarantee(threshold: Threshold) -> Threshold:
 
 
 def _judge(
-    backend: Backend, frames: Iterable[Frame], fitted: Fitted, progress: Callable[[int], None]
+    backend: Backend,
+    frames: Iterable[Frame],
+    fitted: Fitted,
+    enough: int | None,
+    progress: Callable[[int], None],
 ) -> tuple[list[Scored], list[LeftOut], bool]:
     """The parts that count, the frames that do not, and whether there was a video."""
     repeats = Repeats(backend.graph.frame.seen)
@@ -163,6 +169,8 @@ def _judge(
             left_out.append(LeftOut(name, "repeat", f"like {twin}"))
             continue
         parts.append(part)
+        if len(parts) == enough:
+            break
     return parts, left_out, filmed
 
 

@@ -17,6 +17,9 @@ broker that is away) it is called with the same outcome again, until it does not
 DEPTH = 256
 """Verdicts that may wait for a slow sink; then judging waits, and a live source drops frames."""
 
+LOOKS_SECONDS = 0.1
+"""How often whoever waits looks whether it is to go on waiting."""
+
 RETRY = Backoff(attempts=None, longest_s=5.0)
 
 
@@ -46,12 +49,18 @@ class Delivery:
         """Begin."""
         self._thread.start()
 
-    def put(self, outcome: Outcome) -> None:
-        """Hand an outcome over; waits where `DEPTH` of them wait already."""
+    def put(self, outcome: Outcome, stopping: threading.Event) -> None:
+        """Hand an outcome over; waits where `DEPTH` of them wait already, unless that is set.
+
+        Then it waits with them, and counts as undelivered if nobody takes it.
+        """
+
+        def there_is_room() -> bool:
+            return bool(self.error) or len(self._waiting) < DEPTH
+
         with self._changed:
-            self._changed.wait_for(
-                lambda: self.error or self._given_up.is_set() or len(self._waiting) < DEPTH
-            )
+            while not (stopping.is_set() or self._changed.wait_for(there_is_room, LOOKS_SECONDS)):
+                pass
             self._waiting.append(outcome)
             self._changed.notify_all()
 

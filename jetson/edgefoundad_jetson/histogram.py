@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 PARTS_BITS = 6
 """Each doubling is cut into 2**6 parts: a percentile is off by 0.8 % at most."""
@@ -41,6 +42,24 @@ class Histogram:
             if seen >= wanted:
                 return min(_middle(index) * SMALLEST_MS, self.largest)
         return self.largest
+
+    def cumulative(self, bounds_ms: Sequence[float]) -> tuple[list[int], int, float]:
+        """How many times did not exceed each bound, how many there are, and their sum.
+
+        For a reader on another thread: all three are of one moment. A time within 0.8 % of a bound
+        may be counted on the wrong side of it, and the sum is as exact.
+
+        Args:
+            bounds_ms: rising.
+        """
+        counts, below, total, seen, index = self._counts.copy(), [], 0.0, 0, 0
+        for bound in [*bounds_ms, math.inf]:
+            while index < len(counts) and _middle(index) * SMALLEST_MS <= bound:
+                seen += counts[index]
+                total += counts[index] * _middle(index) * SMALLEST_MS
+                index += 1
+            below.append(seen)
+        return below[:-1], seen, total
 
     def copy(self) -> Histogram:
         """As it is now, also while another thread adds to it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -17,13 +18,13 @@ from edgefoundad.manifest import Threshold
 from edgefoundad_jetson.backends.backend import Backend, SurfaceBackend
 from edgefoundad_jetson.backends.ends import first_line
 from edgefoundad_jetson.backoff import Backoff
-from edgefoundad_jetson.capture import Capture, Loss
+from edgefoundad_jetson.capture import HEALTHY_SECONDS, Capture, Loss
 from edgefoundad_jetson.delivery import Delivery, Sink
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.handover import Handover
 from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
-from edgefoundad_jetson.outcome import Outcome
-from edgefoundad_jetson.sources.source import Source, SourceLostError
+from edgefoundad_jetson.outcome import Outcome, Standing
+from edgefoundad_jetson.sources.source import Source
 from edgefoundad_jetson.statistics import Statistics
 
 STOP_SECONDS = 0.4
@@ -43,10 +44,12 @@ class Judge:
     Attributes:
         backend: runs the graph.
         threshold: decides over its scores.
+        standing: what every outcome says of it.
     """
 
     backend: Backend
     threshold: Threshold
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class Loop:
         self._delivery = Delivery(sinks)
         self._statistics = Statistics()
         self._failing_frames = 0
+        self._rearmings = 0
+        self._armed_again = -HEALTHY_SECONDS
 
     def run(self) -> Statistics:
         """Judge until the source ends or `stop` is called; may be called once.
@@ -142,8 +147,6 @@ class Loop:
             self._end()
         if self._delivery.error:
             raise self._delivery.error
-        if isinstance(self._capture.error, SourceLostError):
-            raise LostError(str(self._capture.error))
         if self._capture.error:
             raise self._capture.error
         return self.statistics
@@ -197,6 +200,16 @@ class Loop:
         return self._paused.is_set()
 
     @property
+    def live(self) -> bool:
+        """Whether the source's frames come whether they are taken or not."""
+        return self._handover.newest_wins
+
+    @property
+    def finite(self) -> bool | None:
+        """Whether the source comes to its end by itself; None before it was opened."""
+        return self._capture.finite
+
+    @property
     def statistics(self) -> Statistics:
         """What it has come to so far."""
         counts, capture, handover = self._statistics, self._capture, self._handover
@@ -224,9 +237,18 @@ class Loop:
             if not over:
                 self._idle()
             return not over
-        outcome = self._judge(frame)
+        try:
+            outcome = self._judge(frame)
+        except LostError as error:
+            # The end, and yet an outcome: nothing that came in goes without a word.
+            self._note(Outcome(frame, None, None, 0.0, 0.0, str(error), self.judge.standing))
+            raise
+        finally:
+            if frame.surface:
+                # Not when the outcome is forgotten: the camera waits for its buffer.
+                frame.surface.close()
         if outcome:
-            self._note(outcome)
+            self._note(replace(outcome, standing=self.judge.standing))
         else:
             self._idle()
         return True
@@ -251,14 +273,15 @@ class Loop:
             self._statistics.dropped["stale"] += 1
             return None
         result = self._infer(frame)
-        if frame.surface:
-            # Not when the outcome is forgotten: the camera waits for its buffer.
-            frame.surface.close()
         if isinstance(result, str):
             return Outcome(frame, None, None, 0.0, age_ms, result)
         difference, score = result
         judge = self.judge
-        verdict = decide(score, difference, judge.threshold, judge.backend.graph.frame)
+        try:
+            verdict = decide(score, difference, judge.threshold, judge.backend.graph.frame)
+        except Exception as error:  # Out of memory, mostly: the next one may be judged.
+            said = f"no decision: {type(error).__name__}: {first_line(error)}"
+            return Outcome(frame, None, None, 0.0, age_ms, said)
         ended = time.monotonic_ns()
         return Outcome(
             frame,
@@ -295,20 +318,47 @@ class Loop:
         """Replace a backend that failed; whether there is another one."""
         if self._rearm is None:
             return False
-        failures = 0
+        now = time.monotonic()
+        again = now - self._armed_again < HEALTHY_SECONDS
+        failures = self._rearmings = self._rearmings + 1 if again else 0
         while not self._stopping.is_set():
+            wait_s = self._settings.backend_backoff.wait_s(failures) if failures else 0.0
+            if wait_s is None:
+                raise LostError(f"{fault}; it was armed again {failures} times, to no avail")
+            if self._stopping.wait(wait_s):
+                break
             try:
-                self.judge = self._rearm()
+                judge = self._rearmed()
             except Exception as error:  # None that arms now; there may be one in a moment.
-                failures += 1
-                wait_s = self._settings.backend_backoff.wait_s(failures)
-                if wait_s is None:
-                    raise LostError(f"{fault}; armed again: {first_line(error)}") from None
-                self._stopping.wait(wait_s)
+                failures = self._rearmings = self._rearmings + 1
+                fault = f"{fault.split('; armed again')[0]}; armed again: {first_line(error)}"
             else:
+                if judge is None:
+                    break
+                self.judge = judge
                 self._statistics.rearmed += 1
+                self._armed_again = time.monotonic()
                 return True
         return False
+
+    def _rearmed(self) -> Judge | None:
+        """What `rearm` gives, on a thread of its own; None where the loop is to end first."""
+        assert self._rearm is not None
+        rearming: Future[Judge] = Future()
+        ask = self._rearm
+
+        def work() -> None:
+            try:
+                rearming.set_result(ask())
+            except BaseException as error:
+                rearming.set_exception(error)
+
+        threading.Thread(target=work, name="arming", daemon=True).start()
+        while not rearming.done():
+            wait([rearming], TURN_SECONDS)
+            if self._stopping.is_set() and not rearming.done():
+                return None
+        return rearming.result()
 
     def _note(self, outcome: Outcome) -> None:
         counts = self._statistics
@@ -330,7 +380,7 @@ class Loop:
                 self._watchers.remove(watcher)
         # Without its memory: by the time a sink sees it, that is the next frame's.
         bare = replace(outcome.frame, pixels=None, surface=None)
-        self._delivery.put(replace(outcome, frame=bare, difference=None))
+        self._delivery.put(replace(outcome, frame=bare, difference=None), self._stopping)
 
     def _end(self) -> None:
         with self._swapped:
@@ -351,5 +401,8 @@ def _infer(backend: Backend, frame: Frame) -> tuple[NDArray[np.float32], float]:
     if frame.surface is None:
         assert frame.pixels is not None
         return backend.infer(frame.pixels)
-    # Surfaces are opened for such a backend only, and to ask a protocol takes 0.1 ms.
+    infer = getattr(backend, "infer_surface", None)  # To ask a protocol takes 0.1 ms.
+    if infer is None:
+        # One that was armed in another's place: the source is about to hear of it.
+        raise InputError(f"{backend.name} reads host memory only, and the frame is not there")
     return cast(SurfaceBackend, backend).infer_surface(frame.surface)

@@ -13,6 +13,19 @@ from edgefoundad_jetson.frame import Frame
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Which detector judges, and how it runs.
+
+    Attributes:
+        bundle: its hash, as its state folder is named.
+        rung: of the ladder, in words.
+    """
+
+    bundle: str
+    rung: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A frame's verdict, or why there is none.
 
@@ -25,6 +38,7 @@ class Outcome:
         ms: milliseconds that judging took.
         age_ms: milliseconds from the capture to the verdict.
         fault: why there is no verdict.
+        standing: what judged, or was to; None where whoever runs the loop did not say.
     """
 
     frame: Frame
@@ -33,6 +47,7 @@ class Outcome:
     ms: float
     age_ms: float = 0.0
     fault: str | None = None
+    standing: Standing | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: the verdict, or the fault; boxes in the camera's pixels."""

@@ -151,6 +151,8 @@ COST = {
         (SPEED | {"backend": "onnxruntime", "speedup": 1.4}, {"speedup": 1.39}),
         (SPEED | {"what": "bare", "precision": "fp32", "speedup": 1.02}, {"speedup": 1.04}),
         (SPEED | {"what": "bare", "precision": "fp32", "speedup": 1.02}, {"min_ms": 8.5}),
+        (SPEED | {"what": "bare", "precision": "fp32", "speedup": 1.04,
+                  "extra_median": 0.03, "extra_min": 0.03}, {"extra_median": 0.031}),
         (COST, {"map_correlation": 0.9949}),
         (COST, {"auroc_delta": -0.31}),
         (COST, {"flip_share": 0.02}),

@@ -200,3 +200,24 @@ def test_a_state_folder_that_cannot_be_written_to_is_said_before_the_work(
     (said,) = done.stderr.splitlines()
     assert "EDGEFOUNDAD_STATE" in said
     assert "judging" not in done.stdout
+
+
+def test_a_camera_is_looked_at_until_the_rate_has_its_parts(
+    edgefoundad: Callable[..., subprocess.CompletedProcess[str]], exported: Path
+) -> None:
+    words = ("test://", "-o", "defects=0", "-o", "fps=100", "--false-alarms", "20%", "--json")
+    done = edgefoundad("calibrate", exported, *words)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["parts"] == 4
+    assert found["source"] == "test://"
+
+
+def test_a_camera_that_is_lost_meanwhile_is_said_and_nothing_is_stored(
+    edgefoundad: Callable[..., subprocess.CompletedProcess[str]], exported: Path, state: Path
+) -> None:
+    words = ("gst:videotestsrc is-live=true num-buffers=1 ! video/x-raw,width=640,height=480",)
+    done = edgefoundad("calibrate", exported, *words)
+    assert done.returncode in (2, 4), done.stderr  # 2: without GStreamer.
+    assert done.stderr.count("\n") >= 1
+    assert not list(state.rglob("calibrations/*.json"))

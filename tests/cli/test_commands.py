@@ -14,7 +14,18 @@ import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-COMMANDS = ("fit", "eval", "report", "export", "verify", "calibrate", "run", "encoders", "demo")
+COMMANDS = (
+    "fit",
+    "eval",
+    "report",
+    "export",
+    "verify",
+    "calibrate",
+    "run",
+    "sources",
+    "encoders",
+    "demo",
+)
 
 needs_training = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("torch", "timm", "onnxscript")),

@@ -86,7 +86,7 @@ def test_where_no_engine_is_proved_it_ends_in_code_3_and_says_what_runs(
         raise GateError("it says nothing")
 
     monkeypatch.setattr(command, "_require_gpu", lambda path: None)
-    monkeypatch.setattr(command, "_prover", lambda *_: prove)
+    monkeypatch.setattr(command, "prover", lambda *_: prove)
     words = ["edgefoundad", "export", str(bundle), "--trt", "--json", "--triton"]
     monkeypatch.setattr(sys, "argv", [*words, str(bundle.parent / "models")])
     with pytest.raises(SystemExit) as ended:

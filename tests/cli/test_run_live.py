@@ -108,11 +108,11 @@ def test_a_camera_that_never_comes_is_given_up_with_a_code_to_start_again_on(
     done = edgefoundad("run", exported, where, "--attempts", "3", "--json")
     assert done.returncode == 4
     lines = done.stderr.splitlines()
-    assert sum("trying again" in line for line in lines) == 2
+    assert sum("trying again" in line for line in lines) == 3
     assert lines[-1].startswith("edgefoundad: error: rtsp://")
     assert "secret" not in done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])["summary"]
-    assert sum(summary["losses"].values()) == 3
+    assert sum(summary["losses"].values()) == 4
     assert summary["judged"] == 0
 
 

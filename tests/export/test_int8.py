@@ -21,7 +21,6 @@ from onnx.helper import make_node  # noqa: E402
 from onnx.numpy_helper import to_array  # noqa: E402
 
 from edgefoundad_export.int8 import (  # noqa: E402
-    LEVELS,
     Layer,
     activation_scales,
     quantisable,
@@ -29,6 +28,7 @@ from edgefoundad_export.int8 import (  # noqa: E402
 )
 from edgefoundad_export.lint import lint  # noqa: E402
 from edgefoundad_export.session import open_session  # noqa: E402
+from edgefoundad_export.steps import LEVELS  # noqa: E402
 
 BlockOf = Callable[..., Any]
 

@@ -17,6 +17,8 @@ from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.outcome import Outcome
 from edgefoundad_jetson.sinks.jsonlines import JsonLines
 
+GOING_ON = threading.Event()
+
 
 def outcome(index: int, fault: str = "no picture") -> Outcome:
     return Outcome(Frame(index, "camera", None, fault), None, None, 0.0, 0.0, fault)
@@ -26,7 +28,7 @@ def deliver(outcomes: list[Outcome], *sinks: Any) -> Delivery:
     delivery = Delivery(sinks)
     delivery.start()
     for one in outcomes:
-        delivery.put(one)
+        delivery.put(one, GOING_ON)
     assert delivery.wait_until_idle(20)
     return delivery
 
@@ -85,7 +87,7 @@ def test_a_slow_sink_holds_up_whoever_judges_and_not_the_memory() -> None:
 
     def judge() -> None:
         for index in range(2 * DEPTH):
-            delivery.put(outcome(index))
+            delivery.put(outcome(index), GOING_ON)
             put.append(index)
 
     judging = threading.Thread(target=judge)
@@ -106,7 +108,7 @@ def test_what_a_dead_sink_never_took_is_counted_and_closing_does_not_wait_for_it
     delivery = Delivery([dead])
     delivery.start()
     for index in range(5):
-        delivery.put(outcome(index))
+        delivery.put(outcome(index), GOING_ON)
     began = time.monotonic()
     assert delivery.close(0.2) == 5
     assert time.monotonic() - began < 1
@@ -121,10 +123,10 @@ def test_a_reader_that_is_gone_or_a_broken_sink_is_an_end_that_can_be_seen(
 
     delivery = Delivery([broken])
     delivery.start()
-    delivery.put(outcome(0))
+    delivery.put(outcome(0), GOING_ON)
     assert delivery.wait_until_idle(5)
     assert delivery.error is error
-    delivery.put(outcome(1))  # Nobody waits for it.
+    delivery.put(outcome(1), GOING_ON)  # Nobody waits for it.
     assert delivery.close(1) == 2
 
 
@@ -148,3 +150,15 @@ def test_a_file_on_a_full_device_is_written_once_there_is_room(tmp_path: Path) -
     device.real.close()
     lines = (tmp_path / "verdicts").read_text().splitlines()
     assert [json.loads(line)["index"] for line in lines] == [0, 1, 2, 3, 4]
+
+
+def test_whoever_is_to_stop_does_not_wait_for_a_sink_that_takes_nothing() -> None:
+    delivery = Delivery([lambda one: time.sleep(30)])
+    delivery.start()
+    stopping = threading.Event()
+    threading.Timer(0.3, stopping.set).start()
+    began = time.monotonic()
+    for index in range(DEPTH + 10):
+        delivery.put(outcome(index), stopping)
+    assert time.monotonic() - began < 3
+    assert delivery.close(0.1) == DEPTH + 10

@@ -26,6 +26,20 @@ def test_a_percentile_is_within_one_percent_of_the_true_one(
     assert histogram.largest == max(ms)
 
 
+@given(times)
+def test_counts_below_bounds_are_those_of_the_times_but_for_one_percent(ms: list[float]) -> None:
+    histogram = Histogram()
+    for one in ms:
+        histogram.add(one)
+    bounds = [0.01, 1, 2.5, 40, 1000, 1e5]
+    below, count, total = histogram.cumulative(bounds)
+    for bound, found in zip(bounds, below, strict=True):
+        assert sum(one <= bound / 1.01 - 0.0006 for one in ms) <= found
+        assert found <= sum(one <= bound * 1.01 + 0.0006 for one in ms)
+    assert count == len(ms)
+    assert total == pytest.approx(sum(ms), rel=0.01, abs=0.0006 * len(ms))
+
+
 def test_nothing_counted_has_no_percentile() -> None:
     assert Histogram().percentile(50) is None
     assert Histogram().to_json() == {"p50": None, "p99": None, "max": None}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgefoundad.errors import InputError, LostError
 from edgefoundad.geometry import Size
 from edgefoundad.manifest import GraphRecord, Threshold
+from edgefoundad_jetson import capture
 from edgefoundad_jetson.backoff import Backoff
 from edgefoundad_jetson.copies import Copies
 from edgefoundad_jetson.frame import Frame
@@ -25,6 +26,7 @@ from edgefoundad_jetson.sources.source import SourceLostError
 from edgefoundad_jetson.statistics import Statistics
 
 QUICK = Backoff(attempts=5, first_s=0.01, short_s=0.02)
+FOR_EVER = Backoff(attempts=None, first_s=0.01, short_s=0.02, longest_s=0.02)
 PIXELS = np.zeros((48, 64, 3), np.uint8)
 
 
@@ -172,7 +174,7 @@ def test_a_lost_camera_is_opened_again_and_said_and_frames_are_counted_on(
         reopen,
         Judge(Worker(graph), threshold),
         sinks=[lambda one: indices.append(one.frame.index)],
-        settings=LoopSettings(source_backoff=QUICK),
+        settings=LoopSettings(source_backoff=FOR_EVER),
         tell=lambda loss: losses.append(loss.cause),
     )
     counts = run_for(loop, 1.0)
@@ -206,7 +208,8 @@ def test_a_camera_that_stays_away_is_given_up_after_the_attempts(
     )
     with pytest.raises(LostError, match="camera refuses"):
         loop.run()
-    assert loop.statistics.losses["refused"] == 4
+    # The first loss, and five attempts to come back from it.
+    assert loop.statistics.losses["refused"] == 5
     assert waits[-1] is None
     assert None not in waits[:-1]
     assert len(seen) == loop.statistics.frames > 0
@@ -229,7 +232,7 @@ def test_a_driver_s_own_exception_is_a_loss_and_not_the_end(
         return Camera(3, ends=next(errors, None) or SourceLostError("ended", "the end"))
 
     loop = Loop(
-        reopen, Judge(Worker(graph), threshold), settings=LoopSettings(source_backoff=QUICK)
+        reopen, Judge(Worker(graph), threshold), settings=LoopSettings(source_backoff=FOR_EVER)
     )
     counts = run_for(loop, 0.5)
     assert counts.losses["decoder"] == 2
@@ -362,8 +365,10 @@ def test_a_backend_that_is_gone_for_good_is_the_end_and_is_said(
     said = "no GPU is there" if armed_again else "4 frames in a row"
     with pytest.raises(LostError, match=said):
         loop.run()
-    # The verdicts before it have been delivered.
+    # The verdicts before it have been delivered, and the frame that it ended on is no gap.
     assert sum(one.verdict is not None for one in seen) == 5
+    assert seen[-1].fault
+    assert accounted_for(loop.statistics)
 
 
 def test_a_watcher_sees_pixels_and_map_and_cannot_stop_the_line(
@@ -479,3 +484,127 @@ def test_it_is_idle_while_it_is_paused_and_while_the_camera_is_away(
     thread.join(5)
     assert set(idle) == {thread}
     assert loop.statistics.frames == loop.statistics.judged
+
+
+def test_a_camera_that_comes_back_for_a_frame_only_is_given_up_all_the_same(
+    graph: GraphRecord, threshold: Threshold
+) -> None:
+    cameras: list[Camera] = []
+
+    def reopen() -> Camera:
+        cameras.append(Camera(1, ends=SourceLostError("decoder", "it flaps")))
+        return cameras[-1]
+
+    loop = Loop(
+        reopen, Judge(Worker(graph), threshold), settings=LoopSettings(source_backoff=QUICK)
+    )
+    with pytest.raises(LostError, match="it flaps"):
+        loop.run()
+    assert len(cameras) == 6
+    assert accounted_for(loop.statistics)
+
+
+def test_a_driver_that_never_opens_is_noticed_and_said(
+    graph: GraphRecord, threshold: Threshold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "OPEN_SECONDS", 0.3)
+    said: list[str] = []
+    hang = threading.Event()
+    late = Camera(10)
+
+    def reopen() -> Camera:
+        hang.wait(20)
+        return late
+
+    loop = Loop(
+        reopen,
+        Judge(Worker(graph), threshold),
+        settings=LoopSettings(source_backoff=QUICK),
+        tell=lambda loss: said.append(loss.message),
+    )
+    with pytest.raises(LostError, match="driver hangs"):
+        loop.run()
+    assert "did not open within" in said[0]
+    # And what it gives at last is not left open.
+    hang.set()
+    until = time.monotonic() + 5
+    while not late.closed and time.monotonic() < until:
+        time.sleep(0.01)
+    assert late.closed
+
+
+@pytest.mark.parametrize("fails", ["reopen", "tell"])
+def test_a_fault_of_the_machine_is_never_taken_for_the_end_of_the_stream(
+    graph: GraphRecord, threshold: Threshold, fails: str
+) -> None:
+    cameras: list[Camera] = []
+
+    def reopen() -> Camera:
+        if cameras and fails == "reopen":
+            raise RuntimeError("can't start new thread")
+        cameras.append(Camera(3, ends=SourceLostError("unplugged", "it is gone")))
+        return cameras[-1]
+
+    def tell(loss: object) -> None:
+        if fails == "tell":
+            raise OSError(28, "No space left on device")
+
+    loop = Loop(
+        reopen,
+        Judge(Worker(graph), threshold),
+        settings=LoopSettings(source_backoff=QUICK),
+        tell=tell,
+    )
+    with pytest.raises(LostError):
+        loop.run()
+    assert accounted_for(loop.statistics)
+
+
+def test_a_dead_sink_does_not_keep_it_from_ending(graph: GraphRecord, threshold: Threshold) -> None:
+    def dead(one: Outcome) -> None:
+        raise OSError(28, "No space left on device")
+
+    camera = Camera(every_s=0.0)
+    camera.live = False
+    loop = Loop(lambda: camera, Judge(Worker(graph), threshold), sinks=[dead])
+    began = time.monotonic()
+    counts = run_for(loop, 1.0)
+    assert time.monotonic() - began < 3
+    assert counts.undelivered >= 256
+    assert counts.sink_faults > 0
+    assert accounted_for(counts)
+
+
+def test_a_backend_that_is_armed_again_and_again_is_given_up(
+    graph: GraphRecord, threshold: Threshold
+) -> None:
+    def rearm() -> Judge:
+        return Judge(
+            Worker(graph, fails=lambda call: call > 1 and RuntimeError("wears off")), threshold
+        )
+
+    loop = Loop(
+        lambda: Camera(every_s=0.0),
+        rearm(),
+        rearm=rearm,
+        settings=LoopSettings(backend_backoff=QUICK),
+    )
+    with pytest.raises(LostError, match="to no avail"):
+        loop.run()
+    assert loop.statistics.rearmed == 6
+    assert accounted_for(loop.statistics)
+
+
+def test_it_ends_while_a_backend_takes_its_time_to_be_armed_again(
+    graph: GraphRecord, threshold: Threshold
+) -> None:
+    def rearm() -> Judge:
+        time.sleep(20)
+        raise AssertionError
+
+    failing = Worker(graph, fails=lambda call: RuntimeError("lost"))
+    loop = Loop(Camera, Judge(failing, threshold), rearm=rearm)
+    began = time.monotonic()
+    counts = run_for(loop, 0.3)
+    assert time.monotonic() - began < 2
+    assert accounted_for(counts)

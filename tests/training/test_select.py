@@ -191,6 +191,12 @@ def test_in_a_tie_the_first_and_cheaper_graph_wins() -> None:
     assert "tie" not in _why(best, apart)
 
 
+def test_evidence_that_nobody_should_rely_on_says_so() -> None:
+    for merit, weak in ((0.3, True), (0.74, True), (0.76, False), (1.0, False)):
+        one = candidate("memory", merit)
+        assert ("fit on more of them" in _why(one[0], [one])) == weak
+
+
 def test_equals_are_ranked_by_cost_whatever_is_compared_first(material: Make) -> None:
     wide = Features((0,), neighbourhoods=(3,))
     for first in (LEVEL, wide):

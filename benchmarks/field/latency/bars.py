@@ -58,7 +58,12 @@ def _extra(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def extra(row: Row) -> tuple[float, float]:
-    """What the whole graph takes beyond the bare one, as a share: by the medians, the minima."""
+    """What the whole graph takes beyond the bare one, as a share: by the medians, the minima.
+
+    Of frames timed by turns in one process; rows of before compare processes.
+    """
+    if "extra_median" in row:
+        return row["extra_median"], row["extra_min"]
     # The bare graph's speedup is the whole one's time in units of its own.
     return row["speedup"] - 1, row["reference_min_ms"] / row["min_ms"] - 1
 

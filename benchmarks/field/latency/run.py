@@ -147,6 +147,10 @@ class Bench:
             row["map_correlation"] = self._correlation(cell)
             row["kept"] = facts["kept"][cell.precision]
         if cell.what == "bare":
+            pairs = [np.divide(one["whole_ms"], one["ms"]) - 1 for one in own]
+            whole = min(min(one["whole_ms"]) for one in own)
+            row["extra_median"] = round(float(np.median(np.concatenate(pairs))), 5)
+            row["extra_min"] = round(whole / float(times.min()) - 1, 5)
             stages = self._do("stages", f"{cell}: profile", self._timing(cell, facts)) or {}
             row |= stages
         return row

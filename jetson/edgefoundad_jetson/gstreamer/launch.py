@@ -53,10 +53,12 @@ def parse(library: Library, description: str) -> int:
     )
 
 
-def dismantle(library: Library, pipeline: int, held: Sequence[int]) -> None:
+def dismantle(
+    library: Library, pipeline: int, held: Sequence[int], *, within_s: float = _CLOSES_WITHIN_S
+) -> None:
     """Stop a pipeline, and give it back with what else is held of it.
 
-    Its threads and devices are gone when this returns, unless it takes long: then that goes on in
+    Its threads and devices are gone when this returns, unless it takes longer: then that goes on in
     the background, and to open the same device again may be refused meanwhile.
     """
 
@@ -67,4 +69,4 @@ def dismantle(library: Library, pipeline: int, held: Sequence[int]) -> None:
 
     thread = threading.Thread(target=work, name="closing a pipeline", daemon=True)
     thread.start()
-    thread.join(_CLOSES_WITHIN_S)
+    thread.join(within_s)

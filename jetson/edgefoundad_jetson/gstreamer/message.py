@@ -55,6 +55,8 @@ class Fault:
             return "format"
         if "out of memory" in said or "failed to allocate" in said:
             return "memory"
+        if "privilege" in said:
+            return "refused"  # Of a GigE camera that somebody else controls.
         if "reason error (-5)" in said:
             # A source that has nothing to say itself; a decoder would have spoken before.
             return "unplugged"

@@ -8,6 +8,8 @@ from edgefoundad_jetson.gstreamer import library as loaded
 from edgefoundad_jetson.gstreamer.launch import FAILURE, PAUSED, dismantle, parse
 from edgefoundad_jetson.gstreamer.message import PipelineError, take_messages
 
+_LETS_GO_WITHIN_S = 5.0
+
 
 def offered(element: str, settings: Mapping[str, str]) -> str:
     """The caps that a camera offers, in GStreamer's words; the camera is let go of again.
@@ -37,7 +39,8 @@ def offered(element: str, settings: Mapping[str, str]) -> str:
         gst.gst_mini_object_unref(caps)
         return text
     finally:
-        dismantle(gst, pipeline, (camera, bus))
+        # It is opened again at once, and a camera serves one at a time.
+        dismantle(gst, pipeline, (camera, bus), within_s=_LETS_GO_WITHIN_S)
 
 
 def first_offered(offer: str, wanted: Iterable[str]) -> str | None:

@@ -31,17 +31,25 @@ _COUNT, _SINK = "edgefoundad_count", "edgefoundad_sink"
 _COLOURS = "RGBx,BGRx,xRGB,xBGR,RGBA,BGRA,ARGB,ABGR,RGB,BGR"
 
 
-def _tail(channels: str) -> str:
+def _tail(channels: str, *, surfaces: bool) -> str:
     """What comes behind a description: the graph's channel order, a count, and our own sink."""
+    if surfaces:
+        convert = f"video/x-raw(memory:NVMM),format={FORMATS[channels]}"
+    else:
+        convert = _converted(channels)
+    return (
+        f"{convert} ! identity name={_COUNT} silent=true ! "
+        f"appsink name={_SINK} sync=false max-buffers={_QUEUED} enable-last-sample=false"
+    )
+
+
+def _converted(channels: str) -> str:
     convert = f"videoconvert ! video/x-raw,format={FORMATS[channels]}"
     if channels == "gray":
         # From YUV by way of RGB: in one step the levels keep the narrower range that cameras and
         # videos have, black at 16 and white at 235, which no trainer ever saw. Grey stays grey.
         convert = f"videoconvert ! video/x-raw,format={{GRAY8,{_COLOURS}}} ! {convert}"
-    return (
-        f"{convert} ! identity name={_COUNT} silent=true ! "
-        f"appsink name={_SINK} sync=false max-buffers={_QUEUED} enable-last-sample=false"
-    )
+    return convert
 
 
 class Pipeline:
@@ -59,6 +67,7 @@ class Pipeline:
         channels: str,
         *,
         live: bool | None = None,
+        surfaces: bool = False,
         settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """Build a pipeline and start it.
@@ -67,6 +76,7 @@ class Pipeline:
             description: up to its last element, which gives raw video.
             channels: the order that is wanted, as a graph has it.
             live: whether frames may be dropped; None: where the pipeline says so itself.
+            surfaces: leave frames in a Jetson's video memory: see `Sample.surface`.
             settings: name of an element → its properties. What an address holds is set here: in a
                 description it might be taken for part of the language.
 
@@ -84,7 +94,8 @@ class Pipeline:
         self._closed = False
         self._arrived = 0
         self._counting = threading.Lock()
-        self._pipeline = parse(self._gst, f"{description.strip().rstrip('!')} ! {_tail(channels)}")
+        tail = _tail(channels, surfaces=surfaces)
+        self._pipeline = parse(self._gst, f"{description.strip().rstrip('!')} ! {tail}")
         self._bus: int = self._gst.gst_element_get_bus(self._pipeline)
         self._count: int = self._gst.gst_bin_get_by_name(self._pipeline, _COUNT.encode())
         self._sink: int = self._gst.gst_bin_get_by_name(self._pipeline, _SINK.encode())

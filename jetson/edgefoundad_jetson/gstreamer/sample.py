@@ -16,9 +16,14 @@ from edgefoundad.images import CHANNELS
 from edgefoundad_jetson.copies import Copies
 from edgefoundad_jetson.gstreamer import structures as gst
 from edgefoundad_jetson.gstreamer.library import Library
+from edgefoundad_jetson.nvmm.fallback import Nvmm
+from edgefoundad_jetson.nvmm.surface import Surface
 
 FORMATS = {"gray": "GRAY8", "bgr": "BGR", "rgb": "RGB", "bgrx": "BGRx", "rgba": "RGBA"}
 """A graph's channel order → GStreamer's name of it."""
+
+_CORRUPTED = 1 << 8
+"""GST_BUFFER_FLAG_CORRUPTED."""
 
 _READ = 1
 _TIME = 3
@@ -85,6 +90,12 @@ class Sample:
         time = int(self._gst.gst_segment_to_running_time(segment, _TIME, pts))
         return None if time == gst.NONE else time
 
+    @property
+    def damaged(self) -> bool:
+        """Whether the decoder had to make part of it up."""
+        flags = gst.MiniObject.from_address(self._buffer).flags
+        return bool(flags & _CORRUPTED)
+
     def pixels(self, layout: Layout) -> tuple[NDArray[np.uint8], Copies]:
         """The frame where it lies, or set together if its rows are padded.
 
@@ -120,6 +131,28 @@ class Sample:
         if stride == layout.row:
             return rows, Copies(host_maps=1, host_copies=copied)
         return np.ascontiguousarray(rows), Copies(host_maps=1, host_copies=copied + 1)
+
+    def surface(self, layout: Layout, nvmm: Nvmm) -> Surface:
+        """The frame in a Jetson's video memory, where it stays.
+
+        The buffer goes back to its pool when the surface is closed, or nobody holds it any more.
+
+        Raises:
+            UnreadableError: the buffer cannot be mapped.
+            SurfaceUnusableError: it cannot be used, and no other will be.
+        """
+        library, buffer = self._gst, self._buffer
+        info = gst.MapInfo()
+        # Of such a buffer it is the description that is mapped, an NvBufSurface, and not the frame.
+        if not library.gst_buffer_map(buffer, byref(info), _READ):
+            raise UnreadableError("found a surface whose description cannot be read")
+        library.gst_mini_object_ref(buffer)
+        return nvmm.open(
+            info.data,
+            width=layout.width,
+            height=layout.height,
+            release=functools.partial(_release, library, buffer, info),
+        )
 
     def _rows(self, layout: Layout) -> tuple[int, int]:
         """Where the first row begins, and bytes from row to row."""

@@ -16,6 +16,7 @@ from edgefoundad_jetson.arming import Armed, Say
 from edgefoundad_jetson.config.station_config import StationConfig
 from edgefoundad_jetson.deciding import Deciding
 from edgefoundad_jetson.loop import Judge
+from edgefoundad_jetson.outcome import Standing
 
 Arm = Callable[..., Armed]
 """As `arming.arm`."""
@@ -98,6 +99,7 @@ def make(
     return Detector(
         backend=armed.backend,
         threshold=deciding.threshold,
+        standing=Standing(bundle.sha256[:32], str(armed.rung)),
         armed=armed,
         deciding=deciding,
         frames=frames,

@@ -8,6 +8,7 @@ from typing import Protocol
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad_jetson.config.station_config import CURRENT, StationConfig
+from edgefoundad_jetson.releases import Release, Releases, station_folder
 
 
 class Origin(Protocol):
@@ -80,12 +81,6 @@ class Deployed:
         Raises:
             InputError: that is no name of a station.
         """
-        from edgefoundad_jetson.releases import (  # type: ignore[import-not-found,unused-ignore]
-            Release,
-            Releases,
-            station_folder,
-        )
-
         self._releases = Releases(station_folder(station))
         self._taken: Release | None = None
 
@@ -98,15 +93,12 @@ class Deployed:
                 f"station {station} has no release: run `edgefoundad deploy FILE --station "
                 f"{station}`, or name a bundle's folder in [service]"
             )
-        found: Bundle = now.bundle
-        return found
+        return now.bundle
 
     def take_up(self) -> Bundle:
         """See `Origin`."""
-        self.current()
         self._taken = self._releases.start()
-        taken: Bundle = self._taken.bundle
-        return taken
+        return self._taken.bundle
 
     @property
     def on_trial(self) -> bool:
@@ -114,7 +106,7 @@ class Deployed:
         if self._taken is None:
             return False
         record = self._releases.record
-        return bool(record.on_trial and record.current == self._taken.hash)
+        return record.on_trial and record.current == self._taken.hash
 
     def confirm(self) -> None:
         """See `Origin`."""
@@ -126,7 +118,7 @@ class Deployed:
         if not (self.on_trial and self._taken and self._releases.record.previous):
             return False
         now = self._releases.roll_back(why, of=self._taken.hash)
-        return bool(now.hash != self._taken.hash)
+        return now.hash != self._taken.hash
 
 
 def origin_of(config: StationConfig, station: str) -> Origin:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgefoundad.errors import InputError
-from edgefoundad_jetson.config.station_config import OutputsConfig
+from edgefoundad_jetson.config.station_config import (
+    JournalConfig,
+    OutputsConfig,
+    RejectsConfig,
+)
 from edgefoundad_jetson.delivery import Sink
-from edgefoundad_jetson.loop import Watcher
+from edgefoundad_jetson.loop import Loop, Watcher
 from edgefoundad_jetson.outcome import Outcome
 from edgefoundad_jetson.service.detector import Detector
 
@@ -23,11 +26,17 @@ class Output:
     Attributes:
         sink: takes every outcome, on the sinks' thread.
         watch: sees every outcome with its pixels, on the judging thread.
+        note: takes a fault that is no frame's: what failed, and why.
+        kept: what it keeps and could not keep, as plain JSON values.
+        of: what it is, for outputs that tell of it.
         close: ends it.
     """
 
     sink: Sink | None = None
     watch: Watcher | None = None
+    note: Callable[[str, str], None] = lambda of, error: None
+    kept: Callable[[], dict[str, Any]] | None = None
+    of: Any = None
     close: Callable[[], None] = lambda: None
 
 
@@ -37,14 +46,14 @@ class Place:
 
     Attributes:
         station: its name.
-        folder: the station's own, for what is kept; it need not exist yet.
         detector: that judges.
+        loop: that runs it.
         stats: the counts, as plain JSON values.
     """
 
     station: str
-    folder: Path
     detector: Detector
+    loop: Loop
     stats: Callable[[], dict[str, Any]]
 
 
@@ -53,15 +62,55 @@ class Opener:
     """How one setting of `[outputs]` becomes an output.
 
     Attributes:
-        open: its value and a place → an output; None where the value asks for none.
+        open: its value, a place, and the outputs that are open, by setting → an output; None where
+            the value asks for none.
         follows_detector: it is opened again when another detector judges.
+        follows: settings with which it is opened again.
     """
 
-    open: Callable[[Any, Place], Output | None]
+    open: Callable[[Any, Place, Mapping[str, Any]], Output | None]
     follows_detector: bool = False
+    follows: tuple[str, ...] = ()
 
 
-def _preview(port: int | None, place: Place) -> Output | None:
+def _journal(wanted: JournalConfig, place: Place, others: Mapping[str, Any]) -> Output | None:
+    if not wanted.keep:
+        return None
+    from edgefoundad_jetson.sinks.journal import Journal
+    from edgefoundad_jetson.sinks.places import journal_folder
+
+    journal = Journal(
+        journal_folder(place.station),
+        place.station,
+        max_bytes=wanted.max_bytes,
+        fsync_seconds=wanted.fsync_seconds,
+    )
+    return Output(
+        sink=journal,
+        note=journal.note,
+        kept=journal.to_json,
+        of=journal,
+        close=journal.close,
+    )
+
+
+def _rejects(wanted: RejectsConfig, place: Place, others: Mapping[str, Any]) -> Output | None:
+    if not wanted.keep:
+        return None
+    from edgefoundad_jetson.sinks.places import rejects_folder
+    from edgefoundad_jetson.sinks.rejects import Rejects
+    from edgefoundad_jetson.sinks.retention import Limits
+
+    rejects = Rejects(
+        rejects_folder(place.station),
+        lambda: place.loop.judge,
+        station=place.station,
+        limits=Limits(wanted.max_age_days, wanted.max_count, wanted.max_bytes),
+    )
+    return Output(watch=rejects, kept=rejects.to_json, of=rejects, close=rejects.close)
+
+
+def _preview(port: int | None, place: Place, others: Mapping[str, Any]) -> Output | None:
     if port is None:
         return None
     from edgefoundad_jetson.live.preview import Preview
@@ -73,8 +122,28 @@ def _preview(port: int | None, place: Place) -> Output | None:
     return Output(watch=served.watch, close=served.close)
 
 
+def _metrics(port: int | None, place: Place, others: Mapping[str, Any]) -> Output | None:
+    if port is None:
+        return None
+    from edgefoundad_jetson.sinks.metrics import Metrics, StationCollector
+
+    loop = place.loop
+    collector = StationCollector(
+        place.station,
+        lambda: loop.statistics,
+        standing=lambda: loop.judge.standing,
+        journal=others.get("journal"),
+        rejects=others.get("rejects"),
+    )
+    metrics = Metrics(collector, port=port)
+    return Output(close=metrics.close)
+
+
 OPENERS: dict[str, Opener] = {
+    "journal": Opener(_journal),
+    "rejects": Opener(_rejects),
     "preview_port": Opener(_preview, follows_detector=True),
+    "metrics_port": Opener(_metrics, follows=("journal", "rejects")),
 }
 """By the name of the setting; in this order they are opened."""
 
@@ -100,6 +169,17 @@ class Outputs:
             for sink in self._sinks:
                 sink(outcome)
 
+    def note(self, of: str, error: str) -> None:
+        """Tell every output of a fault that is no frame's."""
+        for _, output in tuple(self._open.values()):
+            if output:
+                output.note(of, error)
+
+    def kept(self) -> dict[str, Any]:
+        """What outputs keep and could not keep, by setting, as plain JSON values."""
+        opened = tuple(self._open.items())
+        return {name: output.kept() for name, (_, output) in opened if output and output.kept}
+
     def watch(self, outcome: Outcome) -> None:
         """Show an outcome to every watcher; one that fails is not asked again."""
         for watcher in self._watchers:
@@ -116,7 +196,7 @@ class Outputs:
         """
         faults = []
         for name, opener in OPENERS.items():
-            key: list[Any] = [getattr(config, name)]
+            key: list[Any] = [getattr(config, one) for one in (name, *opener.follows)]
             if opener.follows_detector:
                 key += [place.detector.bundle.sha256, place.detector.threshold]
             if self._open.get(name, (None,))[0] == key:
@@ -143,7 +223,8 @@ class Outputs:
             # First: a port or a folder can be held by one alone.
             if former:
                 former.close()
-            self._open[name] = (key, opener.open(key[0], place))
+            others = {other: output.of for other, (_, output) in self._open.items() if output}
+            self._open[name] = (key, opener.open(key[0], place, others))
             self._renew()
 
     def _renew(self) -> None:

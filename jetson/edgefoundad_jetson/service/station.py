@@ -143,7 +143,7 @@ class Station:
     @property
     def place(self) -> Place:
         """What outputs may need to know."""
-        return Place(self.name, folder_of(self.name), self.detector, self.stats)
+        return Place(self.name, self.detector, self.loop, self.stats)
 
     @property
     def trouble(self) -> list[str]:
@@ -215,6 +215,7 @@ class Station:
         detector = self.detector
         return {
             **self.loop.statistics.to_json(),
+            **self.outputs.kept(),
             "station": self.name,
             "bundle": detector.bundle.manifest.name,
             "rung": str(detector.armed.rung),
@@ -301,6 +302,7 @@ class Station:
     def _tell(self, loss: Loss) -> None:
         again = "given up" if loss.wait_s is None else f"trying again ({loss.failures})"
         self.loss = f"source lost: {loss.message}: {again}"
+        self.outputs.note("source", loss.message)
         if not self._ready:
             # Some cameras are only found missing when their first frame is asked for.
             self._ends_because = f"{loss.message} (or set wait = true in [source])"

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgefoundad.errors import InputError
 from edgefoundad.images import SUFFIXES
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.nvmm.fallback import Nvmm
 from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Kind
 from edgefoundad_jetson.sources.sizing import Sized
@@ -46,11 +47,13 @@ def kind_of(where: str) -> Kind:
             return kind
     if "://" in where:
         raise InputError(_no_such_scheme(where, [kind.scheme for kind in known if kind.scheme]))
+    from edgefoundad_jetson.sources import images, video, watched
+
     path = Path(where)
+    if watched.was_lost(path):
+        return images.KIND
     if not path.exists():
         raise InputError(f"found nothing at {where}; expected an image, a folder or a video file")
-    from edgefoundad_jetson.sources import images, video
-
     still = path.is_dir() or path.suffix.lower() in SUFFIXES
     return images.KIND if still else video.KIND
 
@@ -71,6 +74,7 @@ def open_source(
     *,
     options: Mapping[str, str] | None = None,
     fit: bool = False,
+    nvmm: Nvmm | None = None,
 ) -> Source:
     """Open a source for a graph.
 
@@ -79,11 +83,16 @@ def open_source(
         graph: the frame size and channel order that are wanted.
         options: of that kind of source.
         fit: letterbox frames of another size, instead of refusing them.
+        nvmm: leave frames in a Jetson's video memory while that holds.
 
     Raises:
         InputError: there is no such source, it has no such option, or it can never work.
         SourceLostError: it may work a moment later.
     """
     kind = kind_of(where)
-    source = kind.open(where, graph, kind.parse(dict(options or {})))
+    given = kind.parse(dict(options or {}))
+    if nvmm and nvmm.active and kind.open_surfaces:
+        source = kind.open_surfaces(where, graph, given, nvmm)
+    else:
+        source = kind.open(where, graph, given)
     return Sized(source, redacted(where), graph, fit=fit)

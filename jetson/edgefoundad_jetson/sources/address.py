@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 
 _AUTHORITY = re.compile(r"(?<=://)[^/\s\"']*@")
-_WITH_SLASH = re.compile(r"(?<=://)[^/@\s]*:(?!\d+(?:[/\s]|$))[^\s]*@")
-"""A password that should have been percent-encoded, and was not."""
+_WITH_SLASH = re.compile(r"(?<=://)[^/@\s]*:(?!\d+(?:/[^@\s]*)?(?:\s|$))[^\s]*@")
+"""A password that should have been percent-encoded, and was not. Where an @ in the path makes it
+doubtful where the secret ends, too much is hidden rather than too little."""
 
-_SETTING = re.compile(r"\b(user-pw|password|passwd|proxy-pw)\s*=\s*(\"[^\"]*\"|'[^']*'|\S+)", re.I)
+_SETTING = re.compile(
+    r"\b(user-id|user-pw|password|passwd|proxy-pw|pwd|pass|token|secret)\s*=\s*"
+    r"(\"[^\"]*\"|'[^']*'|[^&\s]+)",
+    re.I,
+)
 
 
 def redacted(text: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.nvmm.fallback import Nvmm
 from edgefoundad_jetson.sources.source import Source
 
 
@@ -34,6 +35,8 @@ class Kind:
         open: opens an address for a graph.
         options: what it can be told.
         elements: GStreamer's elements that it cannot do without.
+        open_surfaces: opens an address whose frames stay in a Jetson's video memory; None where it
+            has no such frames.
         stand_in: what serves where there is no GStreamer at all; "" for nothing.
     """
 
@@ -44,6 +47,7 @@ class Kind:
     open: Callable[[str, GraphRecord, Options], Source]
     options: type[Options] = Options
     elements: tuple[str, ...] = field(default=())
+    open_surfaces: Callable[[str, GraphRecord, Options, Nvmm], Source] | None = None
     stand_in: str = ""
 
     def check(self, given: dict[str, str]) -> None:

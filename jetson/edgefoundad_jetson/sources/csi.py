@@ -9,6 +9,8 @@ from pydantic import Field
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import GraphRecord
 from edgefoundad_jetson.gstreamer import library
+from edgefoundad_jetson.gstreamer.sample import FORMATS
+from edgefoundad_jetson.nvmm.fallback import Nvmm
 from edgefoundad_jetson.sources.catalogue import Kind, Options
 from edgefoundad_jetson.sources.gstreamer import GStreamerSource, StreamOptions
 
@@ -26,25 +28,42 @@ class CsiOptions(StreamOptions):
     fps: int = Field(default=30, ge=1, description="frames per second")
 
 
-def description(sensor: int, graph: GraphRecord, options: CsiOptions) -> str:
-    """The pipeline of a sensor: one hardware pass from its memory into the CPU's."""
+def description(
+    sensor: int, graph: GraphRecord, options: CsiOptions, *, surfaces: bool = False
+) -> str:
+    """The pipeline of a sensor: one hardware pass from its memory into the CPU's.
+
+    Args:
+        sensor: its number.
+        graph: the frames that are wanted.
+        options: what the camera was told.
+        surfaces: convert them where they are, in the video memory.
+    """
     width = options.width or graph.frame.frame.width
     height = options.height or graph.frame.frame.height
-    written = _HOST_FORMATS.get(graph.channels, "BGRx")
+    if surfaces:
+        written = f"video/x-raw(memory:NVMM),format={FORMATS[graph.channels]}"
+    else:
+        written = f"video/x-raw,format={_HOST_FORMATS.get(graph.channels, 'BGRx')}"
     return (
         f"nvarguscamerasrc sensor-id={sensor} ! "
         f"video/x-raw(memory:NVMM),format=NV12,width={width},height={height},"
-        f"framerate={options.fps}/1 ! nvvidconv ! video/x-raw,format={written}"
+        f"framerate={options.fps}/1 ! nvvidconv ! {written}"
     )
 
 
 def _open(where: str, graph: GraphRecord, options: Options) -> GStreamerSource:
+    return _source(where, graph, options, None)
+
+
+def _source(where: str, graph: GraphRecord, options: Options, nvmm: Nvmm | None) -> GStreamerSource:
     given = cast(CsiOptions, options)
     number = where.removeprefix(KIND.scheme)
     if not number.isdecimal():
         raise InputError(f"found {where}; expected csi:// and the sensor's number, as csi://0")
     library.require(ELEMENTS)
-    return GStreamerSource(description(int(number), graph, given), where, graph, given)
+    pipeline = description(int(number), graph, given, surfaces=nvmm is not None)
+    return GStreamerSource(pipeline, where, graph, given, nvmm=nvmm)
 
 
 KIND = Kind(
@@ -53,6 +72,7 @@ KIND = Kind(
     summary="a camera on a Jetson's CSI port",
     live=True,
     open=_open,
+    open_surfaces=_source,
     options=CsiOptions,
     elements=ELEMENTS,
 )

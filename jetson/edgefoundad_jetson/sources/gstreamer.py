@@ -16,6 +16,8 @@ from edgefoundad_jetson.gstreamer.library import element_exists
 from edgefoundad_jetson.gstreamer.message import Fault, PipelineError
 from edgefoundad_jetson.gstreamer.pipeline import Pipeline
 from edgefoundad_jetson.gstreamer.sample import Sample, UnreadableError
+from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
+from edgefoundad_jetson.nvmm.fallback import Nvmm
 from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Options
 from edgefoundad_jetson.sources.source import SourceLostError
@@ -27,7 +29,7 @@ _GRACE_S = 0.5
 """After an error a lossless pipeline may still give what was decoded before it."""
 
 _OLDEST_NS = 30_000_000_000
-"""A clock that says more is not believed."""
+"""A clock that says more is not believed, and the frame is taken to be so old."""
 
 _ADVICE = {
     "unplugged": "check its power, cable and address",
@@ -68,6 +70,7 @@ class GStreamerSource:
         options: StreamOptions,
         *,
         live: bool | None = True,
+        nvmm: Nvmm | None = None,
         settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """Start a pipeline.
@@ -78,15 +81,23 @@ class GStreamerSource:
             graph: the channel order that is wanted.
             options: how long a frame may take.
             live: as `Source.live`; None where the pipeline itself says so.
+            nvmm: opens a Jetson's surfaces, which the description then has to give; None for frames
+                in the CPU's memory.
             settings: see `Pipeline`.
 
         Raises:
             InputError: there can be no such pipeline.
             SourceLostError: it does not start.
         """
-        self._where, self._options = redacted(where), options
+        self._where, self._options, self._nvmm = redacted(where), options, nvmm
         try:
-            self._pipeline = Pipeline(description, graph.channels, live=live, settings=settings)
+            self._pipeline = Pipeline(
+                description,
+                graph.channels,
+                live=live,
+                surfaces=nvmm is not None,
+                settings=settings,
+            )
         except PipelineError as error:
             raise lost(error.fault, where) from None
         self.live = self.endless = self._pipeline.live
@@ -97,11 +108,21 @@ class GStreamerSource:
         return self._pipeline.arrived
 
     def __iter__(self) -> Iterator[Frame]:
-        """See `Source`; frames hold GStreamer's memory until nobody looks at them any more."""
+        """See `Source`; frames hold GStreamer's memory until nobody looks at them any more.
+
+        Who joins a stream between two whole pictures gets grey ones from the decoder, up to the
+        next whole one: those are left out, as if they had been dropped. Damaged ones that come
+        later, after lost packets, are frames with a fault.
+        """
         index, limit_ms = 0, max(self._options.first_frame_ms, self._options.stall_ms)
         since, failed = time.monotonic(), None
+        whole_by = since + self._options.first_frame_ms / 1e3
         while True:
             sample = self._pipeline.pull(_LOOKS_MS)
+            if sample is not None and sample.damaged and not index and since < whole_by:
+                sample.release()
+                since = time.monotonic()
+                continue
             if sample is not None:
                 yield self._frame(index, sample)
                 index, limit_ms = index + 1, self._options.stall_ms
@@ -127,11 +148,22 @@ class GStreamerSource:
 
     def _frame(self, index: int, sample: Sample) -> Frame:
         try:
+            if sample.damaged:
+                raise UnreadableError("found a damaged frame: packets were lost on the way")
             layout = self._pipeline.layout(sample)
             captured = self._captured_ns(sample)
+            if self._nvmm:
+                surface = sample.surface(layout, self._nvmm)
+                moved = Copies(host_maps=1)
+                return Frame(
+                    index, self._where, None, captured_ns=captured, copies=moved, surface=surface
+                )
             pixels, copies = sample.pixels(layout)
         except UnreadableError as error:
             return Frame(index, self._where, None, f"{self._where}: {error}")
+        except SurfaceUnusableError as error:
+            # Said already, and for good: opened again, the pipeline is one for the CPU's memory.
+            raise SourceLostError("format", f"{self._where}: {error}") from None
         finally:
             sample.release()
         copies += Copies(host_copies=self._pipeline.passes)
@@ -140,7 +172,7 @@ class GStreamerSource:
     def _captured_ns(self, sample: Sample) -> int:
         now = time.monotonic_ns()
         age = self._pipeline.age_ns(sample) if self.live else None
-        return now if age is None or not 0 <= age <= _OLDEST_NS else now - age
+        return now if age is None or age < 0 else now - min(age, _OLDEST_NS)
 
     def _stalled(self, index: int, limit_ms: int) -> str:
         what = "frame" if index else "first frame"
@@ -156,6 +188,8 @@ class GStreamerSource:
 
     def close(self) -> None:
         """Stop the pipeline; frames that somebody still holds stay valid."""
+        if self._nvmm:
+            self._nvmm.forget()  # While the buffers that it knows are still there.
         self._pipeline.close()
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from pydantic import Field
+
 from edgefoundad.errors import InputError
 from edgefoundad.geometry import Size
-from edgefoundad.images import list_images, read_image, to_channels
+from edgefoundad.images import AS_IT_IS, decode, list_images, to_channels, to_rgb8
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.copies import Copies
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.sources.catalogue import Kind, Options
+from edgefoundad_jetson.sources.source import Source
 
 
 class ImageSource:
@@ -43,12 +49,7 @@ class ImageSource:
             if self._stopped.is_set():
                 return
             self.arrived += 1
-            try:
-                rgb = read_image(path)
-            except InputError as error:
-                yield Frame(index, str(path), None, str(error))
-                continue
-            yield Frame(index, str(path), to_channels(rgb, self._graph.channels))
+            yield read_frame(path, self._graph.channels, index=index)
 
     def stop(self) -> None:
         """See `Source`."""
@@ -58,14 +59,60 @@ class ImageSource:
         """Nothing is held open between files."""
 
 
-def _open(where: str, graph: GraphRecord, options: Options) -> ImageSource:
+def read_frame(path: Path, channels: str, *, index: int) -> Frame:
+    """An image file as a frame; one that cannot be used has a fault.
+
+    Its copies are what is done once the file is decoded: 16 bits to 8, to RGB, and from there to
+    the graph's order where that is another.
+    """
+    began = time.monotonic_ns()
+    try:
+        decoded = decode(path, AS_IT_IS)
+        pixels = to_channels(to_rgb8(path, decoded), channels)
+    except InputError as error:
+        return Frame(index, str(path), None, str(error), captured_ns=began)
+    passes = 1 + (decoded.dtype != np.uint8) + (channels != "rgb")
+    copies = Copies(host_copies=passes)
+    return Frame(index, str(path), pixels, captured_ns=began, copies=copies)
+
+
+class FolderOptions(Options):
+    """How a folder is read."""
+
+    watch: bool = Field(False, description="yes: go on with new images as they come, and never end")
+    existing: bool = Field(True, description="watched: judge what lies there already, too")
+    settle_ms: int = Field(
+        2000,
+        ge=0,
+        description="watched: an image that does not grow and stays broken is a fault, in ms",
+    )
+    poll_ms: int = Field(
+        1000,
+        ge=10,
+        description="watched: between looks at a folder on a network share, in ms",
+    )
+
+
+def _open(where: str, graph: GraphRecord, options: Options) -> Source:
+    assert isinstance(options, FolderOptions)
+    if options.watch:
+        from edgefoundad_jetson.sources.watched import WatchedFolder
+
+        return WatchedFolder(Path(where), graph, options)
+    given = sorted(options.model_fields_set - {"watch"})
+    if given:
+        raise InputError(
+            f"found the source option {given[0]}, which says how a folder is watched: give "
+            "watch=yes with it"
+        )
     return ImageSource(Path(where), graph)
 
 
 KIND = Kind(
     scheme="",
     example="parts/",
-    summary="an image file, or every image of a folder",
+    summary="an image file, or every image of a folder, which can be watched for new ones",
     live=False,
     open=_open,
+    options=FolderOptions,
 )

@@ -14,7 +14,7 @@ from edgefoundad.geometry import Size
 from edgefoundad.manifest import GraphRecord
 from edgefoundad_jetson.copies import Copies
 from edgefoundad_jetson.frame import Frame, Placement
-from edgefoundad_jetson.sources.source import Source
+from edgefoundad_jetson.sources.source import Source, SourceLostError
 
 
 class Sized:
@@ -53,6 +53,7 @@ class Sized:
 
         Raises:
             InputError: the first frame of a live source has another size and is not to be fitted.
+            SourceLostError: likewise a later one.
         """
         # Not a generator: it would hold a frame's memory until the next one comes.
         return map(self._sized, self._source)
@@ -73,8 +74,10 @@ class Sized:
             self._given = True
             return frame
         if not self._fit:
-            if self.live and not self._given:
+            if self.live:
                 # A camera that is set to another size: it would be so of every frame.
+                if self._given:
+                    raise SourceLostError("format", self._fault(found))
                 raise InputError(self._fault(found))
             where = self._where if self.live else frame.source
             return replace(frame, pixels=None, fault=self._fault(found, where))

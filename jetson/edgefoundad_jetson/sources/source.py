@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from edgefoundad.errors import LostError
 from edgefoundad.geometry import Size
 from edgefoundad_jetson.frame import Frame
 
 
-class SourceLostError(Exception):
+class SourceLostError(LostError):
     """A source that gave frames, or should have, does not any more; opening it again may help.
 
     A camera that was unplugged, a stream that stalled, a decoder's error, a server that is gone.

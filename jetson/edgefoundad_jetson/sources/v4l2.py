@@ -69,20 +69,19 @@ def _open(where: str, graph: GraphRecord, options: Options) -> Source:
     given = cast(V4l2Options, options)
     device = device_of(where)
     if not library.available():
-        from edgefoundad_jetson.sources.opencv_camera import (  # type: ignore[import-not-found,unused-ignore]
-            OpenCvCamera,
-        )
+        from edgefoundad_jetson.sources.opencv_camera import OpenCvCamera
 
         size = graph.frame.frame
-        opened: Source = OpenCvCamera(
+        return OpenCvCamera(
             device,
             graph,
             width=given.width or size.width,
             height=given.height or size.height,
             fps=given.fps,
+            format=given.format,
             stall_ms=given.stall_ms,
+            first_frame_ms=given.first_frame_ms,
         )
-        return opened
     library.require(ELEMENTS)
     settings = {"device": device}
     try:

@@ -66,7 +66,7 @@ def arm(*arguments: Any, **named: Any) -> arming.Armed:
     return dataclasses.replace(armed, backend=Steered(armed.backend))
 
 
-def keep(value: Any, place: Any) -> Output | None:
+def keep(value: Any, place: Any, others: Any) -> Output | None:
     stream = (folder / "verdicts.jsonl").open("ab", buffering=0)
     with (folder / "outputs").open("a") as opened:
         opened.write(f"{value.max_bytes}\n")

@@ -1,11 +1,13 @@
 """Bad days, one after the other: whatever happens to a source, the loop goes on.
 
-A few faults in the suite; `EDGEFOUNDAD_CHAOS=200` for as many in a row.
+A few faults in the suite; `EDGEFOUNDAD_CHAOS=200` for as many in a row, and
+`EDGEFOUNDAD_CHAOS_RECORD=FILE` to keep what became of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -168,7 +170,16 @@ def test_a_stream_through_one_fault_after_another(
         line.end()
         left = usage()
     counts = line.loop.statistics
-    print(f"{FAULTS} faults: {dict(kinds)}; slowest recovery {slowest}; {counts.to_json()}")
+    if record := os.environ.get("EDGEFOUNDAD_CHAOS_RECORD"):
+        found = {
+            "faults": dict(kinds),
+            "slowest_recovery_seconds": slowest,
+            "open_files": [settled.open_files, left.open_files],
+            "threads": [settled.threads, left.threads],
+            "resident_mib": [settled.resident_mib, left.resident_mib],
+            "loop": counts.to_json(),
+        }
+        Path(record).write_text(json.dumps(found, indent=1) + "\n")
     assert max(slowest.values()) <= RECOVERY_SECONDS, slowest
     assert counts.arrived == counts.frames + sum(counts.dropped.values())
     assert counts.undelivered == 0

@@ -1,0 +1,60 @@
+"""The stations of this machine, for the commands that change what they run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgefoundad_jetson.releases import Releases
+
+Station = Annotated[str, typer.Option("--station", metavar="NAME", help="The station.")]
+
+SERVICE_STATE = Path("/var/lib/edgefoundad")
+"""Where the service keeps its state; whoever deploys from a shell is not told by systemd."""
+
+
+def releases(station: str) -> Releases:
+    """Those of a station: the service's where it is installed, else this user's own.
+
+    Raises:
+        InputError: that is no name of a station.
+    """
+    from edgefoundad_jetson.releases import Releases, station_folder
+
+    told = any(os.environ.get(name) for name in ("EDGEFOUNDAD_STATE", "STATE_DIRECTORY"))
+    if not told and SERVICE_STATE.is_dir():
+        os.environ["EDGEFOUNDAD_STATE"] = str(SERVICE_STATE)
+    return Releases(station_folder(station))
+
+
+@contextlib.contextmanager
+def as_its_owner(folder: Path) -> Iterator[None]:
+    """Let root act as the owner of a folder, so that the service can use what is written there.
+
+    For whoever is not root, nothing changes.
+    """
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    owner = nearest.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    import pwd
+
+    groups = os.getgroups()
+    try:
+        # Its groups as well: they open the camera and the GPU to it.
+        with contextlib.suppress(KeyError):
+            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

@@ -1,0 +1,272 @@
+"""`edgefoundad deploy` and `rollback`: the station runs the new one, or is untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edgefoundad import bundle as contract
+from edgefoundad.archive import pack
+from edgefoundad.bundle import Bundle
+from edgefoundad.signing import PrivateKey
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Station
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Remade = Callable[..., Path]
+
+
+def signed(folder: Path, station: Station) -> Path:
+    file = folder.with_name(folder.name + ".efad")
+    pack(Bundle.open(folder), file, key=PrivateKey.read(station.key))
+    return file
+
+
+def test_a_signed_bundle_is_proved_and_taken_up_by_the_running_service(
+    station: Station, remade: Remade, service: Callable[..., Any], edgefoundad: Run
+) -> None:
+    process = service("confirms")
+    file = signed(remade(), station)
+    done = edgefoundad("deploy", file, "--station", "line-1", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["told"] is True
+    assert said["confirmed"] is True
+    assert said["previous"] == station.running.sha256[:32]
+    assert process.stdout.readline().strip() == said["release"]
+    assert station.releases.record.current == said["release"]
+
+    back = edgefoundad("rollback", "--station", "line-1")
+    assert back.returncode == 0, back.stderr
+    assert process.stdout.readline().strip() == station.running.sha256[:32]
+    assert station.untouched
+    once_more = edgefoundad("rollback", "--station", "line-1")
+    assert once_more.returncode == 2
+    assert "no earlier release" in once_more.stderr
+
+
+def test_a_release_that_faults_is_given_up_and_the_exit_code_says_so(
+    station: Station, remade: Remade, service: Callable[..., Any], edgefoundad: Run
+) -> None:
+    service("faults")
+    done = edgefoundad("deploy", signed(remade(), station), "--station", "line-1")
+    assert done.returncode == 3
+    assert "went back" in done.stderr
+    assert "three frames in a row failed" in done.stderr
+    assert station.untouched
+
+
+def test_a_service_that_says_nothing_in_time_leaves_the_release_on_trial(
+    station: Station, remade: Remade, service: Callable[..., Any], edgefoundad: Run
+) -> None:
+    service("idles")
+    file = signed(remade(), station)
+    done = edgefoundad("deploy", file, "--station", "line-1", "--wait", "1")
+    assert done.returncode == 0, done.stderr
+    assert "not confirmed within 1 s" in done.stderr
+    assert station.releases.record.on_trial
+
+
+def test_without_a_service_it_starts_with_the_new_one(
+    station: Station, remade: Remade, edgefoundad: Run
+) -> None:
+    folder = remade()
+    done = edgefoundad("deploy", folder, "--sign", station.key, "--station", "line-1")
+    assert done.returncode == 0, done.stderr
+    assert "starts with it" in done.stdout
+    assert station.releases.start().bundle.sha256 == Bundle.open(folder).sha256
+
+
+def test_a_new_station_takes_its_first_bundle(
+    station: Station, remade: Remade, edgefoundad: Run
+) -> None:
+    file = signed(remade(), station)
+    done = edgefoundad("deploy", file, "--station", "line-2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["previous"] is None
+    assert station.untouched
+
+
+# Refused, and the running station untouched
+
+
+def check_refused(
+    done: subprocess.CompletedProcess[str], station: Station, code: int, *reasons: str
+) -> None:
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    for reason in reasons:
+        assert reason in done.stderr
+    assert station.untouched
+
+
+def test_a_bundle_for_another_part(station: Station, remade: Remade, edgefoundad: Run) -> None:
+    manifest = station.running.manifest
+    graph = manifest.graphs["fp32"]
+    size = graph.frame.frame
+    larger = graph.frame.for_frame(type(size)(2 * size.width, 2 * size.height))
+    swapped = "rgb" if graph.channels != "rgb" else "bgr"
+    others = [
+        ({"name": "valve"}, "part valve, not flange"),
+        (
+            {"graphs": {"fp32": graph.model_copy(update={"frame": larger})}},
+            f"frames {2 * size.width}x{2 * size.height}, not {size.width}x{size.height}",
+        ),
+        (
+            {"graphs": {"fp32": graph.model_copy(update={"channels": swapped})}},
+            f"channels {swapped}, not {graph.channels}",
+        ),
+    ]
+    for index, (changes, reason) in enumerate(others):
+        file = signed(remade(f"other{index}", **changes), station)
+        done = edgefoundad("deploy", file, "--station", "line-1")
+        check_refused(done, station, 2, "another part", reason, "--another-part")
+    allowed = signed(remade("valve", name="valve"), station)
+    done = edgefoundad("deploy", allowed, "--station", "line-1", "--another-part")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_weight_that_moves_a_score_by_five_percent(
+    station: Station,
+    remade: Remade,
+    edgefoundad: Run,
+    alter_weight: Callable[[Path, float], float],
+) -> None:
+    folder = remade()
+    alter_weight(folder, 0.05)
+    done = edgefoundad("deploy", signed(folder, station), "--station", "line-1")
+    check_refused(done, station, 3, "of the threshold off, at most 1%")
+    assert station.releases.record.history[-1].what == "refused"
+
+
+def test_one_that_nobody_or_a_stranger_signed(
+    station: Station, remade: Remade, edgefoundad: Run
+) -> None:
+    folder = remade()
+    file = folder.with_name("new.efad")
+    pack(Bundle.open(folder), file)
+    done = edgefoundad("deploy", file, "--station", "line-1")
+    check_refused(done, station, 2, "is not signed")
+    pack(Bundle.open(folder), file, key=PrivateKey.new())
+    done = edgefoundad("deploy", file, "--station", "line-1")
+    check_refused(done, station, 2, "not trusted")
+    done = edgefoundad("deploy", folder, "--station", "line-1")
+    check_refused(done, station, 2, "is not signed")
+    done = edgefoundad("deploy", file, "--station", "line-1", "--unsigned")
+    assert done.returncode == 0, done.stderr
+
+
+def test_one_with_a_tampered_file(station: Station, remade: Remade, edgefoundad: Run) -> None:
+    file = signed(remade(), station)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    done = edgefoundad("deploy", file, "--station", "line-1")
+    check_refused(done, station, 2, "was altered since it was packed")
+    folder = remade("tampered")
+    with (folder / contract.GRAPH).open("r+b") as graph:
+        graph.write(b"\xff")
+    done = edgefoundad("deploy", folder, "--station", "line-1")
+    check_refused(done, station, 2, "was altered")
+
+
+def test_one_that_was_never_exported(station: Station, remade: Remade, edgefoundad: Run) -> None:
+    file = signed(remade(graphs={}), station)
+    done = edgefoundad("deploy", file, "--station", "line-1", "--another-part")
+    check_refused(done, station, 2, "graph")
+
+
+def test_no_bundle_at_all(station: Station, edgefoundad: Run, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    for source in (tmp_path / "none", tmp_path / "text", tmp_path):
+        done = edgefoundad("deploy", source, "--station", "line-1")
+        check_refused(done, station, 2)
+    done = edgefoundad("deploy", tmp_path / "none", "--station", "../line-1")
+    check_refused(done, station, 2, "found the station")
+
+
+def test_a_damaged_running_release_is_mended_by_a_deploy(
+    station: Station, remade: Remade, edgefoundad: Run
+) -> None:
+    running = station.releases.current
+    assert running
+    (running.bundle.path / contract.GRAPH).write_bytes(b"bad sector")
+    done = edgefoundad("deploy", signed(remade(), station), "--station", "line-1")
+    assert done.returncode == 0, done.stderr
+    assert "damaged" in done.stdout
+    assert station.releases.start()
+
+
+def readable_python() -> str:
+    """This Python where everybody may run it, as a service's user must."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (os.path.realpath(sys.executable), f"/usr/bin/{version}"):
+        parents = Path(python).parents
+        if Path(python).exists() and all(one.stat().st_mode & 0o005 == 0o005 for one in parents):
+            return python
+    pytest.skip("needs a Python that other users can run")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act for another user")
+def test_root_deploys_for_the_user_that_the_station_runs_as(
+    station: Station, remade: Remade, state: Path
+) -> None:
+    python = readable_python()
+    user = pwd.getpwnam("nobody")
+    for path in (state, *state.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    file = signed(remade(), station)
+    file.chmod(0o600)  # The service's user may not read it where it lies.
+    for path in (state, *list(state.parents)[:2]):
+        path.chmod(0o755)
+    # Its packages, but the standard library of the Python that runs this.
+    packages = [one for one in sys.path if one and not one.startswith(sys.base_prefix)]
+    done = subprocess.run(
+        [python, "-m", "edgefoundad", "deploy", file, "--station", "line-1"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(packages)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    release = station.releases.current
+    assert release
+    for path in (release.bundle.path, *release.bundle.path.iterdir(), *state.rglob("*")):
+        assert path.stat().st_uid == user.pw_uid, path
+
+
+def test_two_of_one_station_do_not_run(station: Station, service: Callable[..., Any]) -> None:
+    service("idles")
+    code = (
+        "import sys; from pathlib import Path;"
+        "from edgefoundad_jetson.presence import announced;"
+        "announced(Path(sys.argv[1])).__enter__()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, station.releases.folder],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "runs already: stop it first" in done.stderr
+
+
+def test_a_service_that_was_killed_is_not_signalled(
+    station: Station, remade: Remade, service: Callable[..., Any], edgefoundad: Run
+) -> None:
+    """Its number may be another process's by now."""
+    process = service("idles")
+    process.kill()
+    process.wait()
+    # The number in the file is that of a process that would die of the signal.
+    with subprocess.Popen(["sleep", "300"]) as bystander:
+        (station.releases.folder / "service.pid").write_text(f"{bystander.pid}\n")
+        done = edgefoundad("deploy", signed(remade(), station), "--station", "line-1", "--json")
+        assert json.loads(done.stdout)["told"] is False
+        assert bystander.poll() is None
+        bystander.kill()
