@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,11 +59,11 @@ def command(
             f"{redacted(config.source.uri)} came to its end after {statistics.frames} frames; a "
             "station needs a camera or a watched folder: `edgefoundad run` judges files"
         )
-    if any(one.name == "attendant" for one in threading.enumerate()):
-        # A bundle is being armed, in a library's code that nobody can interrupt.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    # All is closed. To take the interpreter and its libraries apart takes longer than a stop may,
+    # and a bundle that is being armed meanwhile cannot be interrupted.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _read(file: Path, station: str) -> tuple[StationConfig, Origin]:

@@ -420,6 +420,72 @@ def test_a_signal_in_the_middle_of_a_frame_ends_it_after_that_frame(
         signal.signal(signal.SIGALRM, before)
 
 
+def test_a_judge_is_swapped_between_two_frames_and_the_former_one_is_given_back(
+    graph: GraphRecord, threshold: Threshold
+) -> None:
+    first, second = Worker(graph, takes_s=0.005), Worker(graph, takes_s=0.005)
+    camera, seen = Camera(every_s=0.001), []
+    loop = Loop(
+        lambda: camera,
+        Judge(first, threshold),
+        source=camera,
+        watchers=[lambda outcome: seen.append(loop.judge.backend)],
+    )
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    while not seen:
+        time.sleep(0.005)
+    former = loop.swap(Judge(second, threshold))
+    assert former is not None
+    assert former.backend is first
+    calls, judged = first.calls, len(seen)
+    while len(seen) < judged + 5:
+        time.sleep(0.005)
+    loop.stop()
+    thread.join(5)
+    # Not one frame went to the first one after it was given back.
+    assert first.calls == calls
+    assert second.calls >= 5
+    # A loop that is over takes nobody any more, and nobody waits for it.
+    assert loop.swap(Judge(first, threshold)) is None
+
+
+def test_it_is_idle_while_it_is_paused_and_while_the_camera_is_away(
+    graph: GraphRecord, threshold: Threshold
+) -> None:
+    backend, idle = Worker(graph), []
+    away = threading.Event()
+
+    def reopen() -> Camera:
+        if not away.is_set():
+            raise SourceLostError("unplugged", "not there")
+        return Camera()
+
+    def look() -> None:
+        # On the judging thread, where a frame that is nobody's may be judged.
+        assert not isinstance(loop.infer(PIXELS), str)
+        idle.append(threading.current_thread())
+
+    settings = LoopSettings(source_backoff=Backoff(attempts=None, first_s=0.01, short_s=0.02))
+    loop = Loop(reopen, Judge(backend, threshold), idle=look, settings=settings)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    for step in ("away", "paused"):
+        before = len(idle)
+        ends = time.monotonic() + 10
+        while len(idle) < before + 3:
+            assert time.monotonic() < ends, step
+            time.sleep(0.01)
+        away.set()
+        while not loop.statistics.judged:
+            time.sleep(0.01)
+        loop.pause()
+    loop.stop()
+    thread.join(5)
+    assert set(idle) == {thread}
+    assert loop.statistics.frames == loop.statistics.judged
+
+
 def test_a_camera_that_comes_back_for_a_frame_only_is_given_up_all_the_same(
     graph: GraphRecord, threshold: Threshold
 ) -> None:

@@ -137,7 +137,9 @@ class Attendant:
         station = self._station
         now, bundle = station.detector, origin.current()
         if bundle.sha256 == now.bundle.sha256:
-            station.origin = origin
+            # The one that took it up knows whether it is on trial.
+            if config.service.bundle != station.config.service.bundle:
+                station.origin = origin
             same = config.backend == station.config.backend
             if same and not now.armed.uncalibrated:
                 return now.decided(config)

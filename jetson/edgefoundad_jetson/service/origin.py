@@ -8,6 +8,7 @@ from typing import Protocol
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad_jetson.config.station_config import CURRENT, StationConfig
+from edgefoundad_jetson.releases import Release, Releases, station_folder
 
 
 class Origin(Protocol):
@@ -71,15 +72,61 @@ class FixedBundle:
         return False
 
 
+class Deployed:
+    """The current release of a station: on trial until it has judged some frames."""
+
+    def __init__(self, station: str) -> None:
+        """A station's releases.
+
+        Raises:
+            InputError: that is no name of a station.
+        """
+        self._releases = Releases(station_folder(station))
+        self._taken: Release | None = None
+
+    def current(self) -> Bundle:
+        """See `Origin`."""
+        now = self._releases.current
+        if now is None:
+            station = self._releases.folder.name
+            raise InputError(
+                f"station {station} has no release: run `edgefoundad deploy FILE --station "
+                f"{station}`, or name a bundle's folder in [service]"
+            )
+        return now.bundle
+
+    def take_up(self) -> Bundle:
+        """See `Origin`."""
+        self._taken = self._releases.start()
+        return self._taken.bundle
+
+    @property
+    def on_trial(self) -> bool:
+        """See `Origin`."""
+        if self._taken is None:
+            return False
+        record = self._releases.record
+        return record.on_trial and record.current == self._taken.hash
+
+    def confirm(self) -> None:
+        """See `Origin`."""
+        if self._taken:
+            self._releases.confirm(self._taken)
+
+    def give_up(self, why: str) -> bool:
+        """See `Origin`."""
+        if not (self.on_trial and self._taken and self._releases.record.previous):
+            return False
+        now = self._releases.roll_back(why, of=self._taken.hash)
+        return now.hash != self._taken.hash
+
+
 def origin_of(config: StationConfig, station: str) -> Origin:
     """Where a station's bundle comes from.
 
     Raises:
-        InputError: its file asks for the current release, and it has none.
+        InputError: that is no name of a station.
     """
     if config.service.bundle != CURRENT:
         return FixedBundle(config.bundle_path)
-    raise InputError(
-        f"station {station} has no release: name a bundle's folder in [service], as bundle = "
-        '"/path/to/bundle"'
-    )
+    return Deployed(station)

@@ -128,13 +128,13 @@ def film(exported: Path, tmp_path: Path) -> Callable[[int], Path]:
 
 @pytest.fixture
 def config_file(exported: Path, tmp_path: Path) -> Callable[..., Path]:
-    """(source, **values by section) → a station's file, of which one value may be changed."""
+    """(uri, **values by section) → a station's file, of which one value may be changed."""
 
-    def write(source: object, **sections: dict[str, Any]) -> Path:
+    def write(uri: object, **sections: dict[str, Any]) -> Path:
         from edgefoundad_jetson.config import template
 
         given: dict[str, Any] = {
-            "source": {"uri": str(source)},
+            "source": {"uri": str(uri)},
             "backend": {"name": "onnxruntime", "precision": "fp32"},
             "service": {"bundle": str(exported), "warm_up": 0, "idle_seconds": 0.3},
         }
@@ -149,12 +149,20 @@ def config_file(exported: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def start(tmp_path: Path, manager: Manager) -> Iterator[Callable[..., Running]]:
-    """(config file, slow=seconds per frame, watchdog=seconds) → a station that is starting."""
+    """(config file, slow=seconds per frame, watchdog=seconds) → a station that is starting.
+
+    With `steered=False` it is the command itself, as the unit has it.
+    """
     started: list[subprocess.Popen[str]] = []
     folder = tmp_path / "steering"
     folder.mkdir()
 
-    def run(file: Path, *, slow: float = 0.0, watchdog: float = 3.0) -> Running:
+    def run(
+        file: Path, *, slow: float = 0.0, watchdog: float = 3.0, steered: bool = True
+    ) -> Running:
+        words = [str(PROCESS), str(file), str(folder)]
+        if not steered:
+            words = ["-m", "edgefoundad", "station", str(file)]
         (folder / "slow").write_text(str(slow))
         environment = {
             **os.environ,
@@ -163,7 +171,7 @@ def start(tmp_path: Path, manager: Manager) -> Iterator[Callable[..., Running]]:
         }
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, str(PROCESS), str(file), str(folder)],
+                [sys.executable, *words],
                 env=environment,
                 stderr=log,
                 text=True,
