@@ -14,7 +14,21 @@ import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-COMMANDS = ("fit", "eval", "report", "export", "verify", "calibrate", "run", "encoders", "demo")
+COMMANDS = (
+    "fit",
+    "eval",
+    "report",
+    "export",
+    "verify",
+    "calibrate",
+    "run",
+    "encoders",
+    "demo",
+    "pack",
+    "unpack",
+    "deploy",
+    "rollback",
+)
 
 needs_training = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("torch", "timm", "onnxscript")),
@@ -52,7 +66,7 @@ def test_every_command_can_be_worked_from_its_help(edgefoundad: Run) -> None:
         assert done.returncode == 0
         assert "Usage:" in done.stdout
         assert "--help" in done.stdout
-        if command in ("fit", "export", "demo"):
+        if command in ("fit", "export", "demo", "pack", "unpack"):
             assert "--force" in done.stdout
         assert "--json" in done.stdout
     assert "torch" not in top.stderr
