@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.2
 
+_NOT_TOLD = "no service was told, and the next start takes it up"
+
 
 def deploy(
     source: Annotated[
@@ -71,18 +73,16 @@ def rollback(
     if host:
         words = ["rollback", "--station", station] + ["--json"] * as_json
         raise typer.Exit(Host.parse(host).run(words))
-    from edgefoundad_jetson.presence import signal_station
-
     releases = stations.releases(station)
     with stations.as_its_owner(releases.folder):
         now = releases.roll_back("asked for")
-    told = signal_station(releases.folder)
+    told = _tell(releases, as_json=as_json)
     if as_json:
         console.print_json({"station": station, "release": now.hash, "told": told})
         return
     console.print_line(
         f"station {station} is back at {console.plain(now.bundle.manifest.name)} ({now.hash})"
-        + ("" if told else ": it does not run now, and starts with it")
+        + ("" if told else f": {_NOT_TOLD}")
     )
 
 
@@ -111,7 +111,6 @@ def _deploy(
     file: Path, station: str, *, unsigned: bool, another_part: bool, wait: int, as_json: bool
 ) -> None:
     from edgefoundad.archive import opening
-    from edgefoundad_jetson.presence import signal_station
 
     releases = stations.releases(station)
     # Opened by whoever calls: the station's user need not be allowed to read the file.
@@ -126,7 +125,7 @@ def _deploy(
         releases.promote(
             release, prove=lambda bundle: proving.prove(bundle, running, as_json=as_json)
         )
-    told = signal_station(releases.folder)
+    told = _tell(releases, as_json=as_json)
     confirmed = told and _confirmed(releases, release, wait)
     if as_json:
         console.print_json(
@@ -142,7 +141,7 @@ def _deploy(
         return
     name = f"{release.bundle.manifest.name} ({release.hash})"
     if not told:
-        outlook = "it does not run now, and starts with it"
+        outlook = _NOT_TOLD
     elif confirmed:
         outlook = "it runs it, and has confirmed it"
     else:
@@ -171,6 +170,18 @@ def _refuse_another_part(running: Release, archive: Archive) -> None:
             f"{archive.path} is made for another part than the station looks at: "
             f"{'; '.join(found)}: add --another-part if the line has changed"
         )
+
+
+def _tell(releases: Releases, *, as_json: bool) -> bool:
+    """Tell the running service, and say whether one was told. What was changed holds anyway."""
+    from edgefoundad.errors import InputError
+    from edgefoundad_jetson.presence import signal_station
+
+    try:
+        return signal_station(releases.folder)
+    except InputError as error:
+        standing.warn(str(error), as_json=as_json)
+        return False
 
 
 def _confirmed(releases: Releases, release: Release, seconds: int) -> bool:

@@ -20,14 +20,13 @@ HostOption = Annotated[
 
 _UPLOAD = """
 set -e
-umask 077
 file=$(mktemp "${TMPDIR:-/tmp}/edgefoundad.XXXXXXXX")
 trap 'rm -f "$file"' EXIT
 trap 'exit 129' HUP INT TERM
 cat > "$file"
 """
-"""The file comes through the same connection as the command, under a name that nobody can guess,
-and is gone when the command is."""
+"""The file comes through the same connection as the command, under a name that nobody can guess
+and for one user's eyes (mktemp), and is gone when the command is."""
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,8 @@ class Releases:
     def start(self) -> Release:
         """The release to run. Called once whenever a process takes up the current one.
 
+        Not where it runs that one already, told twice: compare with `record.current` first.
+
         A release on trial that was taken up before and never confirmed is left: it may be what
         ended the process then. So is one that is damaged. Where there is nothing to go back to,
         either is tried again.
@@ -244,11 +246,16 @@ class Releases:
             raise InputError(unwritable(self.folder, error)) from None
         busy = f"another deploy to {self.folder.name} is under way: wait until it is done"
         with locked(self.folder / ".deploy.lock", busy=busy):
-            # What is half made or half removed belongs to somebody who was killed.
-            for left in (*self._store.glob(".*.tmp"), *self.folder.glob(f".{_RECORD}.*")):
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what was half made or half removed by those who were killed."""
+        for folder in self._store.glob(".*.tmp"):
+            shutil.rmtree(folder, ignore_errors=True)
+        with locked(self.folder / ".record.lock"):  # Nobody who lives is writing one.
+            for file in self.folder.glob(f".{_RECORD}.*"):
+                file.unlink(missing_ok=True)
 
     def _prune(self, *, keep: str | None = None) -> None:
         record = self.record

@@ -23,8 +23,16 @@ COMMANDS = (
     "calibrate",
     "run",
     "sources",
+    "bench",
+    "station",
+    "doctor",
+    "verdicts",
     "encoders",
     "demo",
+    "pack",
+    "unpack",
+    "deploy",
+    "rollback",
 )
 
 needs_training = pytest.mark.skipif(
@@ -63,7 +71,7 @@ def test_every_command_can_be_worked_from_its_help(edgefoundad: Run) -> None:
         assert done.returncode == 0
         assert "Usage:" in done.stdout
         assert "--help" in done.stdout
-        if command in ("fit", "export", "demo"):
+        if command in ("fit", "export", "demo", "pack", "unpack"):
             assert "--force" in done.stdout
         assert "--json" in done.stdout
     assert "torch" not in top.stderr

@@ -82,7 +82,7 @@ def test_without_a_service_it_starts_with_the_new_one(
     folder = remade()
     done = edgefoundad("deploy", folder, "--sign", station.key, "--station", "line-1")
     assert done.returncode == 0, done.stderr
-    assert "starts with it" in done.stdout
+    assert "the next start takes it up" in done.stdout
     assert station.releases.start().bundle.sha256 == Bundle.open(folder).sha256
 
 

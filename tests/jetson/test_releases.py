@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -450,3 +451,27 @@ def test_a_lock_ends_with_its_holder(releases: Releases, run: Stage, stage: Stag
     began = time.monotonic()
     stage("b")
     assert time.monotonic() - began < 30
+
+
+def test_a_deploy_takes_nothing_from_under_a_service_that_writes(
+    releases: Releases, run: Stage, archives: Callable[[str], Path]
+) -> None:
+    """What a deploy sweeps may be the file that a running service is about to put in place."""
+    run("a")
+    files = [archives(name) for name in "bc"]
+    over = threading.Event()
+
+    def deploy() -> None:
+        for file in files * 30:
+            with opening(file, trust=None) as archive:
+                Releases(releases.folder).stage(archive)
+        over.set()
+
+    thread = threading.Thread(target=deploy)
+    thread.start()
+    now = releases.current
+    assert now
+    while not over.is_set():
+        # Each writes the record: none may fail for want of its temporary file.
+        releases._change(lambda was: was.noted("refused", now.hash, why=None, signer=None))
+    thread.join()
