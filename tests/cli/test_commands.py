@@ -24,7 +24,6 @@ COMMANDS = (
     "run",
     "sources",
     "bench",
-    "station",
     "doctor",
     "verdicts",
     "encoders",
