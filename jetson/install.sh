@@ -251,7 +251,7 @@ needs_devices() {
 add_config() {
     step "write $CONFIG/$station.toml" "see \`edgefoundad config init --help\`"
     if [ -e "$CONFIG/$station.toml" ]; then
-        say "kept as it is, its source as well"
+        say "kept as it is, its source as well: sudoedit changes it, systemctl restart takes it up"
     else
         set -- config init --station "$station" --source "$source"
         # Images that are there already come to an end, and so would the station.
