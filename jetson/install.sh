@@ -82,6 +82,15 @@ run() {
     [ "$code" = 0 ] || fail "\`$(shown "$@")\` ended with code $code"
 }
 
+# The same without what it says as it goes; its errors are shown.
+quietly() {
+    if [ "$dry" = yes ]; then
+        run "$@"
+    else
+        run "$@" >/dev/null
+    fi
+}
+
 booted() { [ -d /run/systemd/system ]; }
 
 # For a dry run on a machine without systemd: what would be run on one with it.
@@ -178,9 +187,10 @@ add_packages() {
         say "nothing is missing"
         return
     fi
-    run apt-get update -q
+    say "$(echo "$missing" | wc -w) packages, and what they need: this takes minutes"
+    quietly apt-get update -qq
     # shellcheck disable=SC2086  # Several words.
-    run env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing
+    quietly env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends $missing
 }
 
 add_user() {
@@ -251,7 +261,7 @@ needs_devices() {
 add_config() {
     step "write $CONFIG/$station.toml" "see \`edgefoundad config init --help\`"
     if [ -e "$CONFIG/$station.toml" ]; then
-        say "kept as it is, its source as well"
+        say "kept as it is, its source as well: sudoedit changes it, systemctl restart takes it up"
     else
         set -- config init --station "$station" --source "$source"
         # Images that are there already come to an end, and so would the station.
