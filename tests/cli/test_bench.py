@@ -36,7 +36,7 @@ def test_a_folder_is_timed_too_and_a_person_can_read_it(
 def test_wrong_words_end_before_anything_is_timed(edgefoundad: Run, exported: Path) -> None:
     for words, said in (
         (("nowhere.mp4",), "found nothing at nowhere.mp4"),
-        (("camera://0",), "expected a path, or an address"),
+        (("camera://0",), "Expected a path, or an address"),
         ((".", "-o", "fps"), "expected KEY=VALUE"),
         ((".", "-o", "fps=3"), "no option fps"),
         (("--seconds", "0"), "--seconds"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _AUTHORITY = re.compile(r"(?<=://)[^/\s\"']*@")
-_WITH_SLASH = re.compile(r"(?<=://)[^/@\s]*:(?!\d+(?:/[^@\s]*)?(?:\s|$))[^\s]*@")
+_WITH_SLASH = re.compile(r"(?<=://)[^/@\s]*:(?!\d+(?:[/\s]|$))[^\s]*@")
 """A password that should have been percent-encoded, and was not. Where an @ in the path makes it
 doubtful where the secret ends, too much is hidden rather than too little."""
 

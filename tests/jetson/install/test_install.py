@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,9 +42,10 @@ def install(tmp_path: Path) -> Install:
     place.mkdir()
     shutil.copy(JETSON / "install.sh", place)
     shutil.copytree(JETSON / "systemd", place / "systemd")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == Path(tempfile.gettempdir()) or folder.stat().st_uid != os.geteuid():
+            break
+        folder.chmod(0o755)
 
     def run(*words: str | Path, user: int | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
