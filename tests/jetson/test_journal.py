@@ -378,10 +378,12 @@ def test_a_sync_that_fails_puts_what_it_was_to_save_in_doubt_and_the_journal_goe
 
 
 @pytest.mark.alone
-def test_a_million_verdicts_stay_within_their_bytes(tmp_path: Path, record_property: Any) -> None:
+def test_verdicts_by_the_hundred_thousand_stay_within_their_bytes(tmp_path: Path, record_property: Any) -> None:
     most = 16 << 20
     journal = Journal(tmp_path, "press-4", max_bytes=most)
-    one, number, largest = outcome(1, anomalous=True), 1_000_000, 0
+    # A million with EDGEFOUNDAD_VERDICTS=1000000: a minute and more.
+    number = int(os.environ.get("EDGEFOUNDAD_VERDICTS", "200000"))
+    one, largest = outcome(1, anomalous=True), 0
     began = time.monotonic()
     for index in range(number):
         journal(one)
