@@ -20,6 +20,10 @@ _ATTEMPTS, _PAUSE_S = 10, 0.05
 """Who only looks whether there is a service holds its file for a moment."""
 
 
+class TakenError(InputError):
+    """Another process runs this station."""
+
+
 @contextlib.contextmanager
 def announced(folder: Path) -> Iterator[None]:
     """Let this process be found as the station's service, for as long as the block lasts.
@@ -30,7 +34,8 @@ def announced(folder: Path) -> Iterator[None]:
         folder: the station's.
 
     Raises:
-        InputError: another process runs this station, or the folder cannot be written to.
+        TakenError: another process runs this station.
+        InputError: the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +49,7 @@ def announced(folder: Path) -> Iterator[None]:
                 break
             time.sleep(_PAUSE_S)
         else:
-            raise InputError(f"station {folder.name} runs already: stop it first")
+            raise TakenError(f"station {folder.name} runs already: stop it first")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

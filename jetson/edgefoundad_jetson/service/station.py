@@ -16,6 +16,8 @@ from edgefoundad_jetson.capture import Loss
 from edgefoundad_jetson.config.station_config import StationConfig
 from edgefoundad_jetson.loop import Loop, LoopSettings
 from edgefoundad_jetson.outcome import Outcome
+from edgefoundad_jetson.presence import TakenError, announced
+from edgefoundad_jetson.releases import station_folder
 from edgefoundad_jetson.service import detector as detectors
 from edgefoundad_jetson.service.attendant import Attendant, Reread
 from edgefoundad_jetson.service.detector import Arm, Detector
@@ -98,6 +100,7 @@ class Station:
         attendant = Attendant(self, reread)
         # From the beginning: a deploy may tell a station that is only just starting.
         with answering({signal.SIGHUP: attendant.reload}), contextlib.ExitStack() as stack:
+            self._announce(stack)
             self._first = self.make(self.origin.take_up(), self.config, progress=self._extend)
             stack.callback(lambda: self.detector.backend.close())
             self.loop = self._loop(self._open())
@@ -228,6 +231,19 @@ class Station:
     def _stop(self) -> None:
         self.stopped = True
         self.loop.stop()
+
+    def _announce(self, stack: contextlib.ExitStack) -> None:
+        """Let `edgefoundad deploy` find this process.
+
+        Raises:
+            InputError: another process runs this station.
+        """
+        try:
+            stack.enter_context(announced(station_folder(self.name)))
+        except TakenError:
+            raise
+        except InputError as error:  # A full disk or a read-only one: parts can be judged.
+            self.say(f"warning: nobody can deploy to this station: {error}")
 
     def _be_ready(self) -> None:
         self._ready = True

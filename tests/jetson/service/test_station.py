@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -243,7 +244,8 @@ def test_it_stops_within_a_second(
     if doing == "paused":
         station.tell(signal.SIGUSR1)
     manager.wait_for("WATCHDOG=1")
-    manager.wait_for("STATUS=", after=len(manager.messages))
+    said = {"judging": "", "paused": "paused", "waiting for a camera": "source lost"}
+    manager.wait_for(f"STATUS={said[doing]}", after=manager.wait_for("READY=1"))
     began = time.monotonic()
     station.tell(signal.SIGTERM)
     assert station.end(10) == 0
@@ -297,3 +299,70 @@ def test_a_port_that_is_taken_costs_the_picture_and_not_the_line(
         except OSError:
             assert time.monotonic() < ends
             manager.read(0.2)
+
+
+@pytest.fixture
+def deployed(edgefoundad: Callable[..., Any], exported: Path) -> Callable[[Path], Any]:
+    """Deploy a bundle to the station, as a person does."""
+
+    def deploy(bundle: Path) -> Any:
+        return edgefoundad("deploy", bundle, "--station", "line-3", "--unsigned", "--wait", "60")
+
+    return deploy
+
+
+@pytest.mark.parametrize("faults", [False, True])
+def test_a_release_is_taken_up_between_two_frames_and_one_that_faults_is_left(
+    start: Start,
+    config_file: Write,
+    film: Callable[[int], Path],
+    manager: Any,
+    deployed: Callable[[Path], Any],
+    exported: Path,
+    tmp_path: Path,
+    faults: bool,
+) -> None:
+    first = deployed(exported)
+    assert first.returncode == 0, first.stderr
+    other = tmp_path / "other"
+    shutil.copytree(exported, other)
+    _raise_threshold(other)
+    enough = 10**6 if faults else 5
+    file = config_file(film(3000), service={"bundle": "current", "confirm_frames": enough})
+    station = start(file)
+    manager.wait_for("READY=1")
+    station.wait_for_verdicts(5)
+    if faults:
+        threading.Thread(target=_break_second, args=(station,), daemon=True).start()
+    second = deployed(other)
+    assert second.returncode == (3 if faults else 0), second.stdout + second.stderr
+    if faults:
+        assert "its backend failed" in second.stderr
+    verdicts = _stop_after(station, 5)
+    assert [verdict["index"] for verdict in verdicts] == list(range(len(verdicts)))
+    assert all("error" not in verdict for verdict in verdicts)
+    thresholds = [key for key, _ in itertools.groupby(v["threshold"] for v in verdicts)]
+    # There, and back again where it faulted.
+    assert len(thresholds) == (3 if faults else 2)
+    assert (thresholds[0] == thresholds[-1]) == faults
+
+
+def _break_second(station: Any) -> None:
+    """Let the release that is taken up judge a little, and then fail."""
+    while len(station.lines("armed")) < 2 or not station.lines("closed"):
+        time.sleep(0.02)
+    judged = len(station.lines("verdicts.jsonl"))
+    while len(station.lines("verdicts.jsonl")) < judged + 3:
+        time.sleep(0.02)
+    (station.folder / "break").touch()
+
+
+def test_a_second_process_for_the_same_station_is_refused(
+    start: Start, config_file: Write, film: Callable[[int], Path], manager: Any
+) -> None:
+    file = config_file(film(2000))
+    start(file)
+    manager.wait_for("READY=1")
+    second = start(file, steered=False)
+    assert second.end(60) == 2
+    assert "runs already" in "\n".join(second.lines("log"))
