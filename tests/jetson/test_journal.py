@@ -378,7 +378,9 @@ def test_a_sync_that_fails_puts_what_it_was_to_save_in_doubt_and_the_journal_goe
 
 
 @pytest.mark.alone
-def test_verdicts_by_the_hundred_thousand_stay_within_their_bytes(tmp_path: Path, record_property: Any) -> None:
+def test_verdicts_by_the_hundred_thousand_stay_within_their_bytes(
+    tmp_path: Path, record_property: Any
+) -> None:
     most = 16 << 20
     journal = Journal(tmp_path, "press-4", max_bytes=most)
     # A million with EDGEFOUNDAD_VERDICTS=1000000: a minute and more.
