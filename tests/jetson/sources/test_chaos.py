@@ -154,8 +154,9 @@ def test_a_stream_through_one_fault_after_another(
             else:
                 serving.close()
                 if kind == "another size":
+                    # Longer than the longest wait, so that it is met.
                     with serve_rtsp(free_port, "--size", "352x288"):
-                        time.sleep(rng.uniform(0.3, 1.0))
+                        time.sleep(rng.uniform(1.2, 2.0))
                 elif kind == "garbage":
                     with garbage(free_port):
                         time.sleep(rng.uniform(0.2, 1.0))

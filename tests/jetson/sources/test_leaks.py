@@ -35,9 +35,13 @@ def held() -> tuple[int, int, float]:
 def settled(before: tuple[int, int, float], seconds: float = 5) -> tuple[int, int, float]:
     """What is held once threads that are about to end have ended, or after so long."""
     until = time.monotonic() + seconds
-    while (now := held())[:2] > before[:2] and time.monotonic() < until:
+    while True:
+        now = held()
+        # Each of the two: fewer files must not hide more threads.
+        over = now[0] > before[0] or now[1] > before[1]
+        if not over or time.monotonic() >= until:
+            return now
         time.sleep(0.1)
-    return now
 
 
 def cycle(where: str, graph: GraphRecord, frames: int = 2) -> None:
