@@ -15,6 +15,8 @@ from edgefoundad_jetson.doctor import Case, Finding, examine
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
+WATCHED = ("--source-option", "watch=yes")
+
 
 def write(root: Path, **files: str) -> None:
     for name, text in files.items():
@@ -144,7 +146,7 @@ def test_a_station_from_its_file_to_its_threshold(
     file = tmp_path / "line-3.toml"
     assert (
         edgefoundad(
-            *("config", "init", "--source", tmp_path, "--bundle", exported, "-o", file)
+            *("config", "init", "--source", tmp_path, "--bundle", exported, "-o", file, *WATCHED)
         ).returncode
         == 0
     )
@@ -153,6 +155,11 @@ def test_a_station_from_its_file_to_its_threshold(
     assert found["config"]["level"] == found["bundle"]["level"] == "ok"
     assert found["source"]["level"] == "ok"
     assert found["threshold"]["what"].startswith("the bundle's own")
+    file.write_text(file.read_text().replace('watch = "yes"', ""))
+    done = edgefoundad("doctor", "--config", file, "--json")
+    found = {one["subject"]: one for one in json.loads(done.stdout)["findings"]}
+    assert (done.returncode, found["source"]["level"]) == (0, "warning")
+    assert "watch = true" in found["source"]["mend"]
     file.write_text(file.read_text().replace("strict =", "strickt ="))
     done = edgefoundad("doctor", "--config", file)
     assert done.returncode == 1

@@ -40,5 +40,6 @@ def examine(case: Case) -> Iterator[Finding]:
 
 
 def _command(advice: str) -> str:
-    words = advice.removeprefix("install ")
-    return f"sudo apt-get install {words}" if words != advice and " " not in words else advice
+    """What `packages.how_to_get` says, as a command where it names a package."""
+    package = advice.removeprefix("install ").removesuffix(" (part of JetPack)")
+    return f"sudo apt-get install {package}" if " " not in package else advice

@@ -15,6 +15,7 @@ from edgefoundad_jetson.doctor.case import Case
 from edgefoundad_jetson.doctor.finding import Finding
 from edgefoundad_jetson.service.origin import origin_of
 from edgefoundad_jetson.sources import kind_of
+from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.usable_engine import usable_engine
 
 
@@ -72,7 +73,15 @@ def _source(config: StationConfig) -> Finding:
         return Finding(
             "source", "fault", str(error), "the station does not start", "edgefoundad sources"
         )
-    return Finding("source", "ok", kind.summary)
+    if kind.live or getattr(kind.parse(config.source.words), "watch", False):
+        return Finding("source", "ok", kind.summary)
+    return Finding(
+        "source",
+        "warning",
+        f"{redacted(config.source.uri)} comes to its end",
+        "the station ends with it, and is not started again; `edgefoundad run` judges files",
+        "add watch = true to [source.options] for a folder that fills",
+    )
 
 
 def _engine(bundle: Bundle, config: StationConfig, case: Case) -> Iterator[Finding]:
