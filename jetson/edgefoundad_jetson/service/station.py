@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from edgefoundad import state
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError, LostError
 from edgefoundad_jetson import arming
@@ -36,11 +34,6 @@ PATIENCE_SECONDS = 120.0
 
 IDLE_SHARE = 1 / 3
 """Of the watchdog's time, after which an idle station judges a golden frame at the latest."""
-
-
-def folder_of(station: str) -> Path:
-    """What a station keeps on this machine: its journal, its pictures, its releases."""
-    return state.root() / "stations" / station
 
 
 class Station:
