@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from edgefoundad import engine
@@ -33,6 +33,7 @@ class Rung:
         device: of onnxruntime.
         safe: the graph's variant that no fused attention kernel matches; of an engine its record
             says so.
+        bfloat16: OpenVINO computes in it whatever is not int8.
         built: TensorRT's engine; None where there is none, which cannot be loaded.
     """
 
@@ -40,6 +41,7 @@ class Rung:
     precision: Precision
     device: Literal["cpu", "cuda"] = "cpu"
     safe: bool = False
+    bfloat16: bool = False
     built: EngineRecord | None = None
 
     def __str__(self) -> str:
@@ -47,6 +49,8 @@ class Rung:
         said = f"{NAMES[self.backend]} {self.precision}"
         if self.device == "cuda":
             said += " on CUDA"
+        if self.bfloat16:
+            said += ", bfloat16"
         if self.safe:
             said += ", safe graph"
         if self.built and self.built.options != BuildOptions():
@@ -77,7 +81,7 @@ class Rung:
         if self.backend == "openvino":
             from edgefoundad_jetson.backends.openvino import OpenVinoBackend
 
-            return OpenVinoBackend(bundle, self.precision, safe=self.safe)
+            return OpenVinoBackend(bundle, self.precision, safe=self.safe, bfloat16=self.bfloat16)
         from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 
         return OnnxRuntimeBackend(bundle, self.precision, device=self.device, safe=self.safe)
@@ -111,12 +115,11 @@ def ladder(
     graphs = bundle.manifest.graphs
     wanted: list[Precision] = [precision] if precision else list(graphs)
     fp32: list[Precision] = ["fp32"] if "fp32" in graphs else []
-    # A processor computes fp16 in fp32, and is the slower for the casts.
-    worthwhile: list[Precision] = [one for one in wanted if one != "fp16"] or wanted
+    cpu = _processor(wanted, asked=backend == "openvino")
     best = [
         _engines(bundle, wanted, asked=backend == "tensorrt"),
         _cuda(wanted),
-        _processor(worthwhile, asked=backend == "openvino"),
+        cpu if precision else _worthwhile(cpu),
     ]
     if not backend and not precision:
         every = [*best[0], *best[1], *_processor(wanted, asked=False)]
@@ -164,10 +167,29 @@ def _cuda(precisions: list[Precision]) -> Step:
 
 
 def _processor(precisions: list[Precision], *, asked: bool) -> Step:
-    step = [[Rung("onnxruntime", precision)] for precision in precisions]
+    step: Step = [[Rung("onnxruntime", precision)] for precision in precisions]
     if asked or importlib.util.find_spec("openvino"):
-        return [[Rung("openvino", precision)] for precision in precisions] + step
+        return [_openvino(precision) for precision in precisions] + step
     return step
+
+
+def _openvino(precision: Precision) -> list[Rung]:
+    """In bfloat16 where the graph is not fp32 and the processor can; as it is written after that.
+
+    A processor has no arithmetic in fp16, and bfloat16 keeps fewer digits: the gate decides.
+    """
+    from edgefoundad_jetson.backends.openvino import has_bfloat16
+
+    rung = Rung("openvino", precision)
+    if precision == "fp32" or not has_bfloat16():
+        return [rung]
+    return [replace(rung, bfloat16=True), rung]
+
+
+def _worthwhile(step: Step) -> Step:
+    """Without fp16 that a processor computes in fp32: it is the slower for the casts."""
+    left = [[rung for rung in rungs if rung.precision != "fp16" or rung.bfloat16] for rungs in step]
+    return [rungs for rungs in left if rungs] or step
 
 
 def _safe(bundle: Bundle) -> Step:

@@ -24,6 +24,7 @@ from edgefoundad.manifest import GraphRecord, Manifest
 from edgefoundad.state import folder as state_folder
 from edgefoundad_jetson import ladder as rungs
 from edgefoundad_jetson.arming import Armed, NotArmedError, arm
+from edgefoundad_jetson.backends import openvino
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 from edgefoundad_jetson.calibration import Calibrated, Scored
 from edgefoundad_jetson.calibration_record import store
@@ -507,7 +508,36 @@ def everything_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rungs.importlib.util, "find_spec", lambda name: object())
 
 
-@pytest.mark.usefixtures("everything_installed")
+@pytest.fixture
+def bfloat16(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What the processor can do, whichever runs this."""
+    monkeypatch.setattr(openvino, "has_bfloat16", lambda: request.param)
+
+
+@pytest.mark.usefixtures("everything_installed", "bfloat16")
+@pytest.mark.parametrize("bfloat16", [True], indirect=True)
+def test_bfloat16_comes_first_where_a_graph_is_not_fp32(three_precisions: Bundle) -> None:
+    ((*best, _, _),) = ladder(three_precisions, None, None)
+    assert [[str(rung) for rung in rungs] for rungs in best] == [
+        ["OpenVINO fp32"],
+        ["OpenVINO int8, bfloat16", "OpenVINO int8"],
+        ["OpenVINO fp16, bfloat16"],  # Which would be computed in fp32 otherwise.
+    ]
+    asked, *_ = ladder(three_precisions, "openvino", "fp16")
+    assert [str(rung) for rung in asked[0]] == ["OpenVINO fp16, bfloat16", "OpenVINO fp16"]
+
+
+@pytest.mark.usefixtures("everything_installed", "bfloat16")
+@pytest.mark.parametrize("bfloat16", [False], indirect=True)
+def test_fp16_is_not_worth_it_on_a_processor_without_bfloat16(three_precisions: Bundle) -> None:
+    (step, *_) = ladder(three_precisions, None, None)
+    assert not [rung for rungs in step for rung in rungs if rung.precision == "fp16"]
+    asked, *_ = ladder(three_precisions, "openvino", "fp16")
+    assert [str(rung) for rung in asked[0]] == ["OpenVINO fp16"]
+
+
+@pytest.mark.usefixtures("everything_installed", "bfloat16")
+@pytest.mark.parametrize("bfloat16", [False], indirect=True)
 def test_the_order_of_the_ladder(two_precisions: Bundle) -> None:
     def said(*asked: Any) -> list[list[list[str]]]:
         steps = ladder(two_precisions, *asked)

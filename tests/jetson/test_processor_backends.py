@@ -18,7 +18,7 @@ from edgefoundad.golden import GoldenFrames, compare, gate
 from edgefoundad.manifest import Manifest
 from edgefoundad_jetson.backends.backend import Backend
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
-from edgefoundad_jetson.backends.openvino import OpenVinoBackend
+from edgefoundad_jetson.backends.openvino import OpenVinoBackend, has_bfloat16
 
 Make = Callable[..., Backend]
 
@@ -74,6 +74,20 @@ def test_the_gate_lets_it_pass_with_room_to_spare(
     # A bfloat16 computation, which a processor may prefer, is 100 times as far off.
     assert comparison.score_error < 1e-4
     assert comparison.map_correlation > 0.999999
+
+
+def test_bfloat16_is_another_computation_that_the_gate_can_see(
+    golden: GoldenFrames, opened: Bundle
+) -> None:
+    if not has_bfloat16():
+        pytest.skip("needs OpenVINO, and a processor with bfloat16")
+    limit = opened.manifest.threshold.score
+    backend = OpenVinoBackend(opened, bfloat16=True)
+    comparison = gate(golden, backend.infer, precision="fp32", limit=limit)
+    backend.close()
+    # Or it was computed in fp32 after all.
+    assert comparison.score_error > 1e-4
+    assert comparison.map_correlation < 0.999999
 
 
 def test_every_frame_s_map_lands_in_the_same_memory(backend: Backend, golden: GoldenFrames) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgefoundad.errors import InputError
 from edgefoundad.machine import find_gpu, l4t_release
+from edgefoundad_jetson.backends.openvino import has_bfloat16
 
 FLAGS = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
@@ -16,7 +17,7 @@ FLAGS = (
 )  # fmt: skip
 """Of a processor: what decides how fast fp32, int8 and bfloat16 are."""
 
-BACKENDS = ("onnxruntime", "openvino", "onnxruntime-cuda", "tensorrt")
+BACKENDS = ("onnxruntime", "openvino", "openvino-bf16", "onnxruntime-cuda", "tensorrt")
 
 
 def describe(root: Path = Path("/")) -> str:
@@ -56,6 +57,8 @@ def backends() -> list[str]:
     found = ["onnxruntime"]
     if importlib.util.find_spec("openvino"):
         found.append("openvino")
+        if has_bfloat16():
+            found.append("openvino-bf16")
     if find_gpu() is None:
         return found
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():

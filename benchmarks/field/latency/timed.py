@@ -74,6 +74,8 @@ def _rung(bundle: Bundle, backend: str, precision: Precision) -> Rung:
     if backend == "tensorrt":
         built = [one for one in engine.plans(bundle) if one.precision == precision and one.proved]
         return Rung("tensorrt", precision, built=built[0] if built else None)
+    if backend == "openvino-bf16":
+        return Rung("openvino", precision, bfloat16=True)
     if backend in ("onnxruntime", "openvino"):
         return Rung(backend, precision)  # type: ignore[arg-type]
     raise InputError(f"found backend {backend!r}; see --help for those there are")
