@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad_jetson.lock import locked, unwritable
 from edgefoundad_jetson.release_record import ReleaseRecord
+from edgefoundad_jetson.station_name import checked
 
 KEEP_STAGED = 2
 """Releases that are kept beside the current and the previous one."""
@@ -50,12 +50,7 @@ def station_folder(station: str) -> Path:
     Raises:
         InputError: that is no name of a station.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", station):
-        raise InputError(
-            f"found the station {station!r}; expected lower-case letters, digits and dashes, as "
-            "line-3"
-        )
-    return state.root() / "stations" / station
+    return state.root() / "stations" / checked(station)
 
 
 class Releases:
