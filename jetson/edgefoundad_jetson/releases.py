@@ -89,7 +89,7 @@ class Releases:
         """
         name = archive.sha256[:32]
         with self._deploying():
-            place = self._store / name
+            place = self.place(name)
             try:
                 release = self._open(name)
                 os.utime(place)  # The last to be pruned.
@@ -202,8 +202,12 @@ class Releases:
         found = [one for one in self._store.iterdir() if not one.name.startswith(".")]
         return [one.name for one in sorted(found, key=lambda one: -one.stat().st_mtime_ns)]
 
+    def place(self, name: str) -> Path:
+        """Where the release with a hash lies, if it is there."""
+        return self._store / name
+
     def _open(self, name: str) -> Release:
-        return Release(name, Bundle.open(self._store / name))
+        return Release(name, Bundle.open(self.place(name)))
 
     def _counted(self, was: ReleaseRecord) -> ReleaseRecord:
         if was.starts and was.previous and self._is_whole(was.previous):
@@ -256,7 +260,7 @@ class Releases:
         record = self.record
         held = {record.current, record.previous, keep}
         for name in [one for one in self.staged() if one not in held][KEEP_STAGED:]:
-            self._remove(self._store / name)
+            self._remove(self.place(name))
 
     def _remove(self, place: Path) -> None:
         """Remove a release in one step, as far as anybody can see."""
