@@ -157,15 +157,19 @@ check_machine() {
     else
         say "no Jetson: $(sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\).*/\1/p' /etc/os-release)"
     fi
-    # The service would refuse in the end: better before minutes of installing.
-    other=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$UNIT" 2>/dev/null || :)
-    [ "$other" = "$PROGRAM/bin/edgefoundad" ] || [ ! -x "$other" ] ||
-        fail "found units that run $other: \`$other service uninstall\` first; it keeps all data"
     command -v apt-get >/dev/null || fail "found no apt-get"
     [ "$dry" = no ] || return 0
     [ "$(id -u)" = 0 ] || fail "not run as root"
     [ "$start" = no ] || booted ||
         fail "systemd does not run here (--no-start installs all the same)"
+}
+
+# The service would refuse in the end: better before minutes of installing.
+check_units() {
+    other=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$UNIT" 2>/dev/null || :)
+    step "look at the units" "\`sudo $other service uninstall\` takes them away and keeps all data"
+    [ "$other" = "$PROGRAM/bin/edgefoundad" ] || [ ! -x "$other" ] ||
+        fail "found those of another installation, $other"
 }
 
 add_packages() {
@@ -249,6 +253,7 @@ if [ "$uninstall" = yes ]; then
     exit 0
 fi
 check_machine
+check_units
 add_packages
 add_program
 add_station

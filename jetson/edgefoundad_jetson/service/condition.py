@@ -111,7 +111,7 @@ def _condition(case: Case, name: str, unit: UnitState) -> Condition:
         bundle, release, on_trial = _running(folder, config)
     except (InputError, OSError):
         # What is wrong with a file is the doctor's to say; here it is not known.
-        unreadable = not os.access(case.path(str(CONFIG)), os.R_OK | os.X_OK)
+        unreadable = _is_closed(case.path(str(CONFIG)))
     return Condition(
         station=name,
         unit=unit,
@@ -122,6 +122,16 @@ def _condition(case: Case, name: str, unit: UnitState) -> Condition:
         verdict_seconds=age,
         unreadable=unreadable,
     )
+
+
+def _is_closed(folder: Path) -> bool:
+    try:
+        os.scandir(folder).close()
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _folder(case: Case, name: str, config: StationConfig) -> Path:

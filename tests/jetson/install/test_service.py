@@ -152,3 +152,36 @@ def test_a_venv_in_a_home_is_refused_with_what_to_do(own_machine: OwnMachine, bu
     assert done.returncode == 2
     assert "python3 -m venv /opt/edgefoundad" in done.stderr
     assert own_machine("id", "edgefoundad").returncode != 0
+
+
+_SYSTEMCTL = """#!/bin/sh
+cat <<'END'
+Id=edgefoundad@line-3.service
+ActiveState=failed
+Result=exit-code
+ExecMainStatus=2
+NRestarts=0
+UnitFileState=enabled
+END
+"""
+
+
+def test_a_station_that_failed_is_shown_with_where_to_look(
+    own_machine: OwnMachine, install: subprocess.CompletedProcess[str]
+) -> None:
+    assert install.returncode == 0, install.stderr
+    for name, script in (("systemctl", _SYSTEMCTL), ("journalctl", '#!/bin/sh\necho "$@"\n')):
+        path = own_machine.path(f"/usr/local/bin/{name}")
+        path.write_text(script)
+        path.chmod(0o755)
+    service = ("env", "PATH=/usr/local/bin:/usr/bin:/bin", PROGRAM, "service")
+    done = own_machine(*service, "status")
+    assert done.returncode == 1
+    assert re.search(r"line-3 +failed: exit code 2 +flange \([0-9a-f]{12}\), on trial", done.stdout)
+    assert "service logs line-3" in done.stdout
+    logs = own_machine(*service, "logs", "line-3", "-f", "-n", "7")
+    assert logs.stdout == (
+        "--unit=edgefoundad@line-3 --unit=edgefoundad-engine@line-3 --lines=7 --follow\n"
+    )
+    wrong = own_machine(*service, "logs", "--unit=x")
+    assert wrong.returncode == 2
