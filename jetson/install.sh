@@ -24,11 +24,7 @@ END
 }
 
 PROGRAM=/opt/edgefoundad
-CONFIG=/etc/edgefoundad
-STATE=/var/lib/edgefoundad
-UNITS=/etc/systemd/system
-LINK=/usr/local/bin/edgefoundad
-OWNER=edgefoundad
+UNIT=/etc/systemd/system/edgefoundad@.service
 # GStreamer's library comes with its plugins.
 PACKAGES="python3 python3-venv gstreamer1.0-plugins-base gstreamer1.0-plugins-good
     gstreamer1.0-plugins-bad gstreamer1.0-libav"
@@ -93,9 +89,6 @@ quietly() {
 
 booted() { [ -d /run/systemd/system ]; }
 
-# For a dry run on a machine without systemd: what would be run on one with it.
-managed() { [ "$dry" = yes ] || booted; }
-
 value() {
     [ "$#" -ge 2 ] || wrong "$1 takes a value"
     case $2 in '' | --*) wrong "$1 takes a value" ;; esac
@@ -147,10 +140,6 @@ check_words() {
     fi
     [ -z "$wheels" ] || [ -d "$wheels" ] || wrong "found no folder of wheels at $wheels"
     [ -z "$key" ] || [ -f "$key" ] || wrong "found no key at $key"
-    # The service starts elsewhere than this shell.
-    [ ! -e "$source" ] || source=$(readlink -f -- "$source")
-    [ -f "$here/systemd/edgefoundad@.service" ] ||
-        wrong "found no units in $here/systemd: keep install.sh in its folder"
 }
 
 check_machine() {
@@ -175,6 +164,14 @@ check_machine() {
         fail "systemd does not run here (--no-start installs all the same)"
 }
 
+# The service would refuse in the end: better before minutes of installing.
+check_units() {
+    other=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$UNIT" 2>/dev/null || :)
+    step "look at the units" "\`sudo $other service uninstall\` takes them away and keeps all data"
+    [ "$other" = "$PROGRAM/bin/edgefoundad" ] || [ ! -x "$other" ] ||
+        fail "found those of another installation, $other"
+}
+
 add_packages() {
     step "add what the system lacks" \
         "connect the machine, or install these by hand: $(echo "$PACKAGES" | tr -s ' \n' ' ')"
@@ -193,19 +190,6 @@ add_packages() {
     quietly env DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends $missing
 }
 
-add_user() {
-    step "make the user $OWNER, in the groups of cameras and GPUs" \
-        "see whether the disk is full or read-only"
-    getent passwd "$OWNER" >/dev/null ||
-        run useradd --system --user-group --home-dir "$STATE" --no-create-home \
-            --shell /usr/sbin/nologin "$OWNER"
-    # The units name both, and a unit with an unknown group does not start.
-    for group in video render; do
-        getent group "$group" >/dev/null || run groupadd --system "$group"
-        run usermod --append --groups "$group" "$OWNER"
-    done
-}
-
 add_program() {
     step "install the program into $PROGRAM" \
         "free some space; without a route to an index, bring wheels and add --wheels DIR"
@@ -222,115 +206,44 @@ add_program() {
     set -- --quiet --disable-pip-version-check --no-input --upgrade
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     run "$PROGRAM/bin/python" -m pip install "$@" "$what"
-    run ln -sfn "$PROGRAM/bin/edgefoundad" "$LINK"
 }
 
-add_folders() {
-    step "make the folders of config and state" "see whether the disk is full or read-only"
-    # A camera's password may be in the config: for root and the service alone.
-    run install -d -m 0750 -o root -g "$OWNER" "$CONFIG"
-    run install -d -m 0750 -o "$OWNER" -g "$OWNER" "$STATE"
-}
-
-add_units() {
-    step "install the units" "see whether the disk is full or read-only"
-    for unit in "$here"/systemd/*.service; do
-        run install -m 0644 "$unit" "$UNITS"
-    done
-    if needs_devices; then
-        say "with a GPU or a camera opened to them"
-        run install -d "$UNITS/edgefoundad@.service.d"
-        run install -m 0644 "$here/systemd/edgefoundad@.service.d/devices.conf" \
-            "$UNITS/edgefoundad@.service.d"
-    fi
-    if managed; then
-        run systemctl daemon-reload
-        # What runs already runs the new program from now on, and is told of the bundle then.
-        run systemctl try-restart 'edgefoundad@*.service'
-    fi
-}
-
-needs_devices() {
-    [ "$jetson" = no ] && [ ! -e /dev/nvidiactl ] || return 0
-    case $source in
-        csi:* | usb:* | v4l2:* | gst:*) return 0 ;;
-    esac
-    return 1
-}
-
-add_config() {
-    step "write $CONFIG/$station.toml" "see \`edgefoundad config init --help\`"
-    if [ -e "$CONFIG/$station.toml" ]; then
-        say "kept as it is, its source as well: sudoedit changes it, systemctl restart takes it up"
+# `edgefoundad service`: the program's own. Where none is installed, before a dry run and after an
+# uninstall, the package beside this script says the same; it needs no library for that.
+service() {
+    if "$PROGRAM/bin/edgefoundad" service --help >/dev/null 2>&1; then
+        "$PROGRAM/bin/edgefoundad" service "$@" || exit 1
+    elif [ "$dry$uninstall" != nono ] && [ -f "$here/../edgefoundad/errors.py" ] &&
+        command -v python3 >/dev/null; then
+        PYTHONPATH="$here/..:$here" python3 -B "$here/edgefoundad_jetson/install/__main__.py" \
+            --program "$PROGRAM/bin/edgefoundad" "$@" || exit 1
+    elif [ "$dry" = yes ]; then
+        say "$(shown "$PROGRAM/bin/edgefoundad" service "$@")"
+        say "What that does it tells itself, once the program is installed: ask again then."
     else
-        set -- config init --station "$station" --source "$source"
-        # Images that are there already come to an end, and so would the station.
-        [ ! -d "$source" ] || set -- "$@" --source-option watch=yes
-        run "$PROGRAM/bin/edgefoundad" "$@" --output "$CONFIG/$station.toml"
+        fail "found no program in $PROGRAM that runs, and no package beside install.sh"
     fi
-    run chgrp "$OWNER" "$CONFIG/$station.toml"
-    run chmod 0640 "$CONFIG/$station.toml"
 }
 
-add_bundle() {
-    step "prove the bundle on this machine and give it to the station" \
-        "mend what it says, then run install.sh again"
-    if [ -n "$key" ]; then
-        run "$PROGRAM/bin/edgefoundad" keys trust "$key"
-    fi
-    set -- deploy "$bundle" --station "$station"
-    # A folder has no signature: root, who has it at hand, answers for it.
-    if [ "$unsigned" = yes ] || [ -d "$bundle" ]; then
-        set -- "$@" --unsigned
-    fi
-    run env EDGEFOUNDAD_STATE="$STATE" "$PROGRAM/bin/edgefoundad" "$@"
-    run env EDGEFOUNDAD_STATE="$STATE" "$PROGRAM/bin/edgefoundad" config check \
-        "$CONFIG/$station.toml"
-}
-
-start_station() {
-    step "start edgefoundad@$station, now and at every boot" \
-        "see \`journalctl -u edgefoundad@$station\` and \`edgefoundad doctor --station $station\`"
-    if [ "$start" = no ]; then
-        run systemctl enable "edgefoundad@$station.service"
-        say "not started (--no-start)"
-        return
-    fi
-    run systemctl enable --now "edgefoundad@$station.service"
+add_station() {
+    set -- install "$bundle" --station "$station" --source "$source"
+    [ -z "$key" ] || set -- "$@" --trust "$key"
+    [ "$unsigned" = no ] || set -- "$@" --unsigned
+    [ "$start" = yes ] || set -- "$@" --no-start
+    [ "$dry" = no ] || set -- "$@" --dry-run
+    service "$@"
 }
 
 remove() {
-    step "stop every station" "see \`systemctl status 'edgefoundad@*'\`"
+    step "take away the service" "run install.sh from a whole copy of the sources"
     [ "$dry" = yes ] || [ "$(id -u)" = 0 ] || fail "not run as root"
-    if managed; then
-        run systemctl stop 'edgefoundad@*.service' 'edgefoundad-engine@*.service' \
-            'edgefoundad-clocks*.service'
-    fi
-    for link in "$UNITS"/multi-user.target.wants/edgefoundad@*.service \
-        "$UNITS"/multi-user.target.wants/edgefoundad-clocks.service; do
-        [ ! -L "$link" ] || run rm -f "$link"
-    done
-
-    step "remove units and program" "remove $PROGRAM by hand"
-    run rm -f "$UNITS/edgefoundad@.service" "$UNITS/edgefoundad-engine@.service" \
-        "$UNITS/edgefoundad-clocks.service" "$UNITS/edgefoundad@.service.d/devices.conf"
-    # What a person added there stays.
-    [ ! -d "$UNITS/edgefoundad@.service.d" ] ||
-        run rmdir --ignore-fail-on-non-empty "$UNITS/edgefoundad@.service.d"
-    if managed; then
-        run systemctl daemon-reload
-        run systemctl reset-failed 'edgefoundad*'
-    fi
+    set -- uninstall
+    [ "$purge" = no ] || set -- "$@" --purge
+    [ "$dry" = no ] || set -- "$@" --dry-run
+    service "$@"
+    step "remove the program" "remove $PROGRAM by hand"
     run rm -rf "$PROGRAM"
-    [ ! -L "$LINK" ] || [ "$(readlink "$LINK")" != "$PROGRAM/bin/edgefoundad" ] || run rm -f "$LINK"
-
-    if [ "$purge" = no ]; then
-        say "kept: $CONFIG, $STATE, the user $OWNER (--purge removes them) and Debian's packages"
-        return
-    fi
-    step "remove config, data and the user" "remove $CONFIG and $STATE by hand"
-    run rm -rf "$CONFIG" "$STATE" /var/cache/edgefoundad /var/log/edgefoundad
-    ! getent passwd "$OWNER" >/dev/null || run userdel "$OWNER"
+    say "kept: Debian's packages"
 }
 
 read_words "$@"
@@ -340,13 +253,7 @@ if [ "$uninstall" = yes ]; then
     exit 0
 fi
 check_machine
+check_units
 add_packages
-add_user
 add_program
-add_folders
-add_units
-add_config
-add_bundle
-start_station
-echo "done. How it does: systemctl status edgefoundad@$station"
-echo "      What it lacks: sudo edgefoundad doctor --station $station"
+add_station

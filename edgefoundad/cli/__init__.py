@@ -28,6 +28,7 @@ from edgefoundad.cli import (
     pack,
     report,
     run,
+    service,
     sources,
     station,
     verdicts,
@@ -61,6 +62,7 @@ app.command("bench")(bench.command)
 app.command("sources")(sources.command)
 app.add_typer(config.app, name="config")
 app.command("station")(station.command)
+app.add_typer(service.app, name="service")
 app.command("doctor")(doctor.command)
 app.command("pack")(pack.pack)
 app.command("unpack")(pack.unpack)

@@ -39,12 +39,12 @@ def command(
     from edgefoundad.bundle import GOLDEN, Bundle
     from edgefoundad.errors import LostError
     from edgefoundad.golden import GoldenFrames
+    from edgefoundad_jetson.address import redacted
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.bench import bench
     from edgefoundad_jetson.loop import Judge
     from edgefoundad_jetson.sources import kind_of, open_source
-    from edgefoundad_jetson.sources.address import redacted
 
     opened = Bundle.open(bundle)
     graph, _ = find_graph(opened, precision or "fp32", safe=False)

@@ -54,13 +54,13 @@ def command(
     """
     from edgefoundad.bundle import Bundle
     from edgefoundad.decision import needed_for
+    from edgefoundad_jetson.address import redacted
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.calibration import calibrate
     from edgefoundad_jetson.calibration_record import refuse_unwritable, store
     from edgefoundad_jetson.fitted import Fitted
     from edgefoundad_jetson.sources import kind_of, open_source
-    from edgefoundad_jetson.sources.address import redacted
 
     opened = Bundle.open(bundle)
     refuse_unwritable(opened)

@@ -77,8 +77,8 @@ def check(
     Exit code 2 where something is wrong; the message names the line, the key and the closest right
     one.
     """
+    from edgefoundad_jetson.address import redacted
     from edgefoundad_jetson.config.reading import read
-    from edgefoundad_jetson.sources.address import redacted
 
     config = read(file)
     kind = _source(config)

@@ -86,12 +86,12 @@ def command(
     """
     from edgefoundad.bundle import Bundle
     from edgefoundad.errors import GateError, InputError, LostError
+    from edgefoundad_jetson.address import redacted
     from edgefoundad_jetson.arming import arm
     from edgefoundad_jetson.backends.ends import find_graph
     from edgefoundad_jetson.backoff import Backoff
     from edgefoundad_jetson.loop import Loop, LoopSettings
     from edgefoundad_jetson.sources import kind_of, open_source
-    from edgefoundad_jetson.sources.address import redacted
     from edgefoundad_jetson.stats_file import StatsFile
 
     opened = Bundle.open(bundle)

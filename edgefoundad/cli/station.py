@@ -41,9 +41,9 @@ def command(
     help), 3 nothing passes the golden frames, 4 the source or the backend is gone: start again.
     """
     from edgefoundad.errors import InputError
+    from edgefoundad_jetson.address import redacted
     from edgefoundad_jetson.service.notify import Notifier
     from edgefoundad_jetson.service.station import Station
-    from edgefoundad_jetson.sources.address import redacted
 
     name = station or file.stem
     config, origin = _read(file, name)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad_jetson.lock import locked, unwritable
 from edgefoundad_jetson.release_record import ReleaseRecord
+from edgefoundad_jetson.station_name import checked
 
 KEEP_STAGED = 2
 """Releases that are kept beside the current and the previous one."""
@@ -50,12 +50,7 @@ def station_folder(station: str) -> Path:
     Raises:
         InputError: that is no name of a station.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", station):
-        raise InputError(
-            f"found the station {station!r}; expected lower-case letters, digits and dashes, as "
-            "line-3"
-        )
-    return state.root() / "stations" / station
+    return state.root() / "stations" / checked(station)
 
 
 class Releases:
@@ -94,7 +89,7 @@ class Releases:
         """
         name = archive.sha256[:32]
         with self._deploying():
-            place = self._store / name
+            place = self.place(name)
             try:
                 release = self._open(name)
                 os.utime(place)  # The last to be pruned.
@@ -207,8 +202,12 @@ class Releases:
         found = [one for one in self._store.iterdir() if not one.name.startswith(".")]
         return [one.name for one in sorted(found, key=lambda one: -one.stat().st_mtime_ns)]
 
+    def place(self, name: str) -> Path:
+        """Where the release with a hash lies, if it is there."""
+        return self._store / name
+
     def _open(self, name: str) -> Release:
-        return Release(name, Bundle.open(self._store / name))
+        return Release(name, Bundle.open(self.place(name)))
 
     def _counted(self, was: ReleaseRecord) -> ReleaseRecord:
         if was.starts and was.previous and self._is_whole(was.previous):
@@ -261,7 +260,7 @@ class Releases:
         record = self.record
         held = {record.current, record.previous, keep}
         for name in [one for one in self.staged() if one not in held][KEEP_STAGED:]:
-            self._remove(self._store / name)
+            self._remove(self.place(name))
 
     def _remove(self, place: Path) -> None:
         """Remove a release in one step, as far as anybody can see."""

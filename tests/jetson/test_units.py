@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-UNITS = Path(__file__).resolve().parents[2] / "jetson/systemd"
+UNITS = Path(__file__).resolve().parents[2] / "jetson/edgefoundad_jetson/systemd"
 TARGETS = (
     *("basic", "local-fs", "multi-user", "network", "network-online", "paths", "shutdown"),
     *("slices", "sockets", "sysinit", "time-sync", "timers"),

@@ -8,6 +8,7 @@ from edgefoundad.bundle import Bundle
 from edgefoundad.engine import plans
 from edgefoundad.errors import InputError
 from edgefoundad.machine import find_gpu
+from edgefoundad_jetson.address import redacted
 from edgefoundad_jetson.calibration_record import calibrations
 from edgefoundad_jetson.config.reading import read
 from edgefoundad_jetson.config.station_config import StationConfig
@@ -15,7 +16,6 @@ from edgefoundad_jetson.doctor.case import Case
 from edgefoundad_jetson.doctor.finding import Finding
 from edgefoundad_jetson.service.origin import origin_of
 from edgefoundad_jetson.sources import kind_of
-from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.usable_engine import usable_engine
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError, LostError
 from edgefoundad_jetson import arming
+from edgefoundad_jetson.address import redacted
 from edgefoundad_jetson.capture import Loss
 from edgefoundad_jetson.config.station_config import StationConfig
 from edgefoundad_jetson.loop import Loop, LoopSettings
@@ -25,7 +26,6 @@ from edgefoundad_jetson.service.outputs import Outputs, Place
 from edgefoundad_jetson.service.signals import answering
 from edgefoundad_jetson.service.watchdog import Watchdog
 from edgefoundad_jetson.sources import kind_of, open_source
-from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.source import Source, SourceLostError
 from edgefoundad_jetson.statistics import Statistics
 

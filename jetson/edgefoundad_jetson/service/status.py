@@ -1,7 +1,8 @@
-"""One line that says how a station does, for `systemctl status`."""
+"""One line that says how a station does, for `systemctl status`; and what such a line said."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,35 @@ EVERY_SECONDS = 5.0
 
 _KEPT = 12
 """Lines whose counts are kept: a time is of the last minute, not of the months before."""
+
+
+_LINE = re.compile(
+    r"(?:(?P<trouble>.+); )?(?P<rate>[\d.]+) frames/s, .*? dropped(?:, [\d,]+ not judged)?, "
+    r"(?P<rung>.+)"
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a line says.
+
+    Attributes:
+        frames_per_second: judged, since the line before.
+        rung: what judges; None where the line was cut off before.
+        trouble: what a person has to know.
+    """
+
+    frames_per_second: float | None
+    rung: str | None
+    trouble: str | None
+
+    @classmethod
+    def read(cls, line: str) -> Told:
+        """Read a station's line; one that holds no counts is trouble as a whole."""
+        found = _LINE.fullmatch(line)
+        if not found:
+            return cls(None, None, line or None)
+        return cls(float(found["rate"]), found["rung"], found["trouble"])
 
 
 @dataclass(frozen=True)

@@ -127,3 +127,17 @@ def select(
             if (since and moment < since) or (until and moment >= until):
                 continue
         yield record
+
+
+def last_verdict(folder: Path) -> Record | None:
+    """The newest verdict, without reading the whole journal; None where the newest files have none.
+
+    Raises:
+        OSError: the journal cannot be read.
+    """
+    for _, path in reversed(list_segments(folder)[-2:]):
+        for line in reversed(path.read_bytes().splitlines(keepends=True)):
+            record = decode(line)
+            if record and record.get("kind") == "verdict":
+                return record
+    return None

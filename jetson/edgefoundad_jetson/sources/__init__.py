@@ -9,8 +9,8 @@ from pathlib import Path
 from edgefoundad.errors import InputError
 from edgefoundad.images import SUFFIXES
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.address import redacted
 from edgefoundad_jetson.nvmm.fallback import Nvmm
-from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Kind
 from edgefoundad_jetson.sources.sizing import Sized
 from edgefoundad_jetson.sources.source import Source

@@ -10,6 +10,7 @@ from pydantic import Field
 from edgefoundad.errors import InputError
 from edgefoundad.geometry import Size
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.address import redacted
 from edgefoundad_jetson.copies import Copies
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.gstreamer.library import element_exists
@@ -18,7 +19,6 @@ from edgefoundad_jetson.gstreamer.pipeline import Pipeline
 from edgefoundad_jetson.gstreamer.sample import Sample, UnreadableError
 from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
 from edgefoundad_jetson.nvmm.fallback import Nvmm
-from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Options
 from edgefoundad_jetson.sources.source import SourceLostError
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.address import redacted
 from edgefoundad_jetson.gstreamer import library
-from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.catalogue import Kind, Options
 from edgefoundad_jetson.sources.gstreamer import GStreamerSource, StreamOptions, into_host
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-JETSON = Path(__file__).resolve().parents[3] / "jetson"
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "jetson/install.sh"
 PLACES = tuple(
     map(
         Path,
@@ -37,11 +38,11 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(tmp_path: Path) -> Install:
-    """Run a copy that everybody may read."""
-    place = tmp_path / "jetson"
-    place.mkdir()
-    shutil.copy(JETSON / "install.sh", place)
-    shutil.copytree(JETSON / "systemd", place / "systemd")
+    """Run a copy of the sources that everybody may read."""
+    place = tmp_path / "sources"
+    for room in ("edgefoundad", "jetson"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / room, place / room, ignore=ignored)
     for folder in (tmp_path, *tmp_path.parents):
         if folder == Path(tempfile.gettempdir()) or folder.stat().st_uid != os.geteuid():
             break
@@ -49,7 +50,7 @@ def install(tmp_path: Path) -> Install:
 
     def run(*words: str | Path, user: int | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", str(place / "install.sh"), *map(str, words)],
+            ["sh", str(place / "jetson/install.sh"), *map(str, words)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -94,6 +95,31 @@ def test_a_dry_run_goes_to_its_end_and_changes_nothing(
         "systemctl enable --now edgefoundad@line-3.service",
     ):
         assert command in done.stdout
+
+
+def test_a_script_without_its_sources_says_what_it_cannot_tell(
+    bundle: Path, tmp_path: Path
+) -> None:
+    if Path("/opt/edgefoundad").exists():
+        pytest.skip("the program that is installed here would be asked")
+    alone = shutil.copy(SCRIPT, tmp_path)
+    words = ["sh", alone, bundle, "--station", "a", "--source", "usb://0", "--dry-run"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    last = done.stdout.splitlines()[-2:]
+    assert f"service install '{bundle}' --station a --source usb://0 --dry-run" in last[0]
+    assert "once the program is installed" in last[1]
+
+
+def test_a_dry_run_leaves_no_trace_in_the_sources(
+    install: Install, bundle: Path, tmp_path: Path
+) -> None:
+    def files() -> list[Path]:
+        return sorted((tmp_path / "sources").rglob("*"))
+
+    before = files()
+    assert install(bundle, "--station", "a", "--source", "x", "--dry-run").returncode == 0
+    assert files() == before
 
 
 def test_a_dry_run_names_devices_and_wheels_where_they_are_meant(
@@ -199,6 +225,6 @@ def test_shellcheck_has_nothing_to_say() -> None:
     shellcheck = shutil.which("shellcheck")
     if not shellcheck:
         pytest.skip("needs shellcheck")
-    words = [shellcheck, "--shell=sh", str(JETSON / "install.sh")]
+    words = [shellcheck, "--shell=sh", str(SCRIPT)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -17,9 +17,9 @@ import pytest
 from edgefoundad.errors import InputError
 from edgefoundad.images import CHANNELS
 from edgefoundad.manifest import GraphRecord
+from edgefoundad_jetson.address import redacted
 from edgefoundad_jetson.frame import Frame
 from edgefoundad_jetson.sources import kind_of, open_source
-from edgefoundad_jetson.sources.address import redacted
 from edgefoundad_jetson.sources.source import SourceLostError
 
 GraphFor = Callable[..., GraphRecord]
