@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import itertools
 import os
 import shutil
+import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,6 +121,69 @@ def write_video(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+# A disk whose power can be cut.
+
+EXT4_SHUTDOWN = 0x8004587D
+WITHOUT_FLUSHING_THE_LOG = 2
+
+
+class Disk:
+    """An ext4 of its own whose power can be cut.
+
+    As xfstests do it: ext4's shutdown call drops everything that was not synced, without writing
+    its own log out, and the next mount recovers as after a power cut.
+
+    Attributes:
+        mount: the folder that it is.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._image, self.mount = folder / "disk.img", folder / "disk"
+        self.mount.mkdir()
+        with self._image.open("wb") as stream:
+            stream.truncate(size)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
+
+    def on(self) -> bool:
+        words = ["mount", "-o", "loop", str(self._image), str(self.mount)]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+    def cut(self) -> None:
+        descriptor = os.open(self.mount, os.O_RDONLY)
+        fcntl.ioctl(descriptor, EXT4_SHUTDOWN, struct.pack("I", WITHOUT_FLUSHING_THE_LOG))
+        os.close(descriptor)
+
+    def off(self) -> None:
+        """Whoever used it has ended: what is left of a mount would be met again by the next."""
+        for _ in range(100):
+            if not subprocess.run(
+                ["umount", self.mount], capture_output=True, check=False
+            ).returncode:
+                return
+            time.sleep(0.02)
+        subprocess.run(["umount", "-l", self.mount], capture_output=True, check=False)
+
+
+@pytest.fixture
+def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Disk]]:
+    """(bytes) → a disk of that size, which is on."""
+    made: list[Disk] = []
+
+    def make(size: int) -> Disk:
+        if os.geteuid() or not shutil.which("mkfs.ext4"):
+            pytest.skip("needs root and mkfs.ext4 to make a file system")
+        disk = Disk(tmp_path, size)
+        if not disk.on():
+            pytest.skip("cannot mount a file system from a file here")
+        made.append(disk)
+        return disk
+
+    yield make
+    for disk in made:
+        if os.path.ismount(disk.mount):
+            disk.off()
 
 
 # A board with NVIDIA's surfaces: the library is real C, CUDA's driver is played.
