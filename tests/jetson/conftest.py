@@ -9,7 +9,6 @@ import os
 import shutil
 import struct
 import subprocess
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -141,14 +140,19 @@ class Disk:
 
     def __init__(self, folder: Path, size: int) -> None:
         self._image, self.mount = folder / "disk.img", folder / "disk"
+        self._device = ""
         self.mount.mkdir()
         with self._image.open("wb") as stream:
             stream.truncate(size)
         subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
 
     def on(self) -> bool:
-        words = ["mount", "-o", "loop", str(self._image), str(self.mount)]
-        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+        # A device anew each time, or whoever still holds the former mount, as another mount
+        # namespace does, would have us meet it again as it was cut off.
+        words = ["losetup", "--find", "--show", str(self._image)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        self._device = done.stdout.strip()
+        return done.returncode == 0 and self._run("mount", self._device, self.mount)
 
     def cut(self) -> None:
         descriptor = os.open(self.mount, os.O_RDONLY)
@@ -156,14 +160,13 @@ class Disk:
         os.close(descriptor)
 
     def off(self) -> None:
-        """Whoever used it has ended: what is left of a mount would be met again by the next."""
-        for _ in range(100):
-            if not subprocess.run(
-                ["umount", self.mount], capture_output=True, check=False
-            ).returncode:
-                return
-            time.sleep(0.02)
-        subprocess.run(["umount", "-l", self.mount], capture_output=True, check=False)
+        self._run("umount", "-l", self.mount)
+        # What its log holds by now must not reach the image later.
+        self._run("blockdev", "--flushbufs", self._device)
+        self._run("losetup", "-d", self._device)
+
+    def _run(self, *words: object) -> bool:
+        return subprocess.run([*map(str, words)], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
@@ -175,15 +178,14 @@ def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Disk]]:
         if os.geteuid() or not shutil.which("mkfs.ext4"):
             pytest.skip("needs root and mkfs.ext4 to make a file system")
         disk = Disk(tmp_path, size)
+        made.append(disk)
         if not disk.on():
             pytest.skip("cannot mount a file system from a file here")
-        made.append(disk)
         return disk
 
     yield make
     for disk in made:
-        if os.path.ismount(disk.mount):
-            disk.off()
+        disk.off()
 
 
 # A board with NVIDIA's surfaces: the library is real C, CUDA's driver is played.
