@@ -1,6 +1,6 @@
 """A station that judges while it is deployed to, rolled back and reloaded, until something ends it.
 
-`edgefoundad station` as the unit starts it, two signed bundles, a source that never waits, and
+`edgefoundad station` as the unit starts it, signed bundles, a source that never waits, and
 witnesses of what was promised before the end: the station's own metrics, and its files.
 """
 
@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -45,7 +46,13 @@ WINDOW_S = 1.0
 
 NAME = "line-3"
 READY_S = 60.0
+
+MOST_LEFT = 8
+"""Files and folders that nobody finished. The next start, or the next deploy, removes its own."""
 LOCKS = {".deploy.lock", ".record.lock"}
+
+BUNDLES = "abcde"
+"""One more than a station keeps, so that each deploy has something to unpack and to remove."""
 
 MOMENTS = {
     "deploy": ("any time", "staging", "recorded", "reloading", "ready again"),
@@ -135,7 +142,10 @@ class Figures:
             "verdicts_lost": self.lost,
             "oldest_lost_seconds": round(self.oldest_lost_s, 3),
             "window_seconds": WINDOW_S,
-            "slowest_start_seconds": round(max(self.ready_s), 2),
+            "start_seconds": {
+                "median": round(statistics.median(self.ready_s), 2),
+                "slowest": round(max(self.ready_s), 2),
+            },
         }
 
     def write(self, variable: str) -> None:
@@ -159,7 +169,9 @@ class Line:
         self._running: Any = None
         self._witness: Witness | None = None
         self._newest = 0
+        self._lines: set[bytes] = set()
         self._events: set[tuple[str, str, str]] = set()
+        self._old, self._new, self._before = self._hashes[0], "", ""
         self.configure(4)
 
     # What goes on
@@ -182,6 +194,7 @@ class Line:
 
     def start(self) -> None:
         self._newest = max((one["seq"] for one in self._records()), default=0)
+        self._lines = self._newest_lines()
         self._manager.read(0.05)  # What the one before still said.
         self._since = len(self._manager.messages)
         self._began = time.monotonic()
@@ -200,7 +213,8 @@ class Line:
         assert "runs on onnxruntime fp32: passes its golden frames" in log
         # By then it judges with it; and with the one that its record names, sooner or later.
         self.wait(self._runs_what_it_should, 20)
-        self.figures.started_with[self._name_of(self.releases.record.current)] += 1
+        names = {self._old: "old", self._new: "new", self._before: "one before"}
+        self.figures.started_with[names[str(self.releases.record.current)]] += 1
         if self.other:  # It outlived the station before.
             self.end_other()
             self.wait(self._runs_what_it_should, 20)
@@ -223,13 +237,19 @@ class Line:
 
     def begin(self, kind: str) -> None:
         """Have another process change what the station runs."""
+        record = self.releases.record
+        # A release that is still on trial may be left for the one before.
+        self._old, self._before = str(record.current), str(record.previous)
+        self._new = self._before if kind == "rollback" else ""
         if kind == "reload":
             return
         words = ["rollback", "--station", NAME]
         if kind == "deploy":
-            now = self.releases.record.current
-            archive = self._archives[now == self._hashes[0]]
-            words = ["deploy", str(archive), "--station", NAME, "--wait", "8"]
+            place = (self._hashes.index(self._old) + 1) % len(self._hashes)
+            if self._hashes[place] == self._before:
+                place = (place + 1) % len(self._hashes)
+            self._new = self._hashes[place]
+            words = ["deploy", str(self._archives[place]), "--station", NAME, "--wait", "8"]
         self._told = (self.folder / "deploy.log").open("wb")
         self.other = subprocess.Popen(
             [sys.executable, "-m", "edgefoundad", *words], stdout=self._told, stderr=self._told
@@ -237,13 +257,10 @@ class Line:
 
     def until(self, kind: str, moment: str, rng: random.Random) -> None:
         """Go on until a moment comes, with reloads in between."""
-        ends = time.monotonic() + (
-            rng.uniform(0, LONGEST_S[kind]) if moment == "any time" else LONGEST_S[kind]
-        )
-        signs, wanted = (
-            self._signs(moment),
-            rng.choice([1, 2, 3] if moment == "recorded" else [1, 1, 2]),
-        )
+        longest_s = LONGEST_S[kind]
+        ends = time.monotonic() + (rng.uniform(0, longest_s) if moment == "any time" else longest_s)
+        signs = self._signs(moment)
+        wanted = rng.choice([1, 2, 3] if moment == "recorded" else [1, 1, 2])
         reload_at = time.monotonic() + rng.uniform(0, 1)
         while time.monotonic() < ends and signs() < wanted:
             self._manager.read(0.002)
@@ -273,12 +290,7 @@ class Line:
 
     def look(self, *, event: Event | None) -> Seen:
         """Take note of what must survive what comes now."""
-        contents = []
-        for _ in range(3):
-            with contextlib.suppress(FileNotFoundError):  # The oldest goes when a new one is begun.
-                contents = [file.read_bytes() for file in self._segments()[-2:]]
-                break
-        return Seen(time.monotonic(), set(b"".join(contents).splitlines(True)), event)
+        return Seen(time.monotonic(), self._newest_lines(), event)
 
     def kill_station(self) -> bool:
         """Whether it lived until then."""
@@ -319,6 +331,7 @@ class Line:
         # And record by record, as whoever read the journal saw them.
         there = set(b"".join(file.read_bytes() for file in self._segments()).splitlines(True))
         gone = [record for record in map(decode, seen.lines - there) if record]
+        assert not any(map(decode, self._lines - there)), "what a start found is gone"
         ages_s += [seen.at - one["mono"] for one in gone]
         figures, worst = self.figures, max([0.0, *ages_s])
         most = max((one.verdicts for one in given), default=0)
@@ -347,8 +360,11 @@ class Line:
 
     def leftovers(self) -> list[str]:
         """Files and folders that were not finished, below the whole state."""
-        root = self.releases.folder.parents[1]
-        return [str(one.relative_to(root)) for one in root.rglob(".*") if one.name not in LOCKS]
+        found = []
+        for folder, folders, files in os.walk(self.releases.folder.parents[1]):
+            hidden = [one for one in [*folders, *files] if one.startswith(".")]
+            found += [os.path.join(folder, one) for one in hidden if one not in LOCKS]
+        return found
 
     def close(self) -> None:
         if self._witness:
@@ -358,13 +374,12 @@ class Line:
             self.other.wait()
 
     def _check_releases(self, record: ReleaseRecord, event: Event | None) -> None:
-        assert record.current in self._hashes
+        assert record.current in {self._old, self._new, self._before}
         for one in {record.current, record.previous} - {None}:
-            assert one in self._hashes
             folder = self.releases.folder / "releases" / str(one)
             assert Bundle.open(folder).sha256[:32] == one
         assert event is None or event in record.history, f"{event} was forgotten"
-        assert len(self.leftovers()) < 12, self.leftovers()
+        assert len(self.leftovers()) < MOST_LEFT, self.leftovers()
 
     def _records(self) -> list[dict[str, Any]]:
         if not self._segments():
@@ -375,6 +390,13 @@ class Line:
         assert reader.damaged == 0
         return records
 
+    def _newest_lines(self) -> set[bytes]:
+        """Of the journal's newest files."""
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # The oldest goes when a new one is begun.
+                contents = b"".join(file.read_bytes() for file in self._segments()[-2:])
+                return set(contents.splitlines(keepends=True))
+
     def _segments(self) -> list[Path]:
         return sorted(journal_folder(NAME).glob("verdicts-*.jsonl"))
 
@@ -384,9 +406,6 @@ class Line:
         return bool(answers) and (
             answers[-1].verdicts > 0 and answers[-1].bundle == self.releases.record.current
         )
-
-    def _name_of(self, release: str | None) -> str:
-        return "ab"[self._hashes.index(str(release))]
 
     def _signs(self, moment: str) -> Callable[[], int]:
         """Counts the signs of a moment from now on."""
@@ -420,13 +439,13 @@ def open_line(
     manager: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[Path], Line]]:
-    """(state folder) → a station there that runs the first of two bundles."""
+    """(state folder) → a station there that has the first of the bundles."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("EDGEFOUNDAD_TRUSTED", str(tmp_path / "trusted.d"))
     key = PrivateKey.new()
     Trust().add(key.public, "maker")
     archives = []
-    for name in "ab":
+    for name in BUNDLES:
         folder = Path(shutil.copytree(exported, tmp_path / name))
         manifest = Manifest.model_validate_json((folder / contract.MANIFEST).read_text())
         seal(folder, manifest.model_copy(update={"created": f"2026-01-01T00:00:00+00:00 {name}"}))

@@ -32,7 +32,7 @@ def test_killed_at_any_moment_it_starts_again_and_has_lost_no_verdict(
         number += 1
         rng = random.Random(f"{SEED} {number}")
         line.start()
-        if rng.random() < 0.25:
+        if rng.random() < 0.3:
             line.go_on_starting(rng)
             seen = look(line)
             if line.kill_station():
