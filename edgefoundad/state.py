@@ -7,6 +7,8 @@ in a folder of the device's own, named after that hash: another bundle never mee
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import json
 import os
 import tempfile
@@ -46,6 +48,8 @@ def writing(
 ) -> Iterator[Path]:
     """Write one file whole or not at all: fill the path this yields.
 
+    Its file is locked meanwhile, so that it is not taken for one that a killed writer left.
+
     Args:
         target: where it will be.
         advice: what else than free space could help.
@@ -53,12 +57,17 @@ def writing(
     Raises:
         InputError: the place cannot be written to.
     """
-    part = None
+    part, descriptor = None, -1
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(descriptor)
-        part = Path(name)
+        while part is None:
+            descriptor, name = tempfile.mkstemp(".tmp", f".{target.name}.", target.parent)
+            with contextlib.suppress(OSError):  # Some network file systems know no locks.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                part = Path(name)
+            else:  # Swept before it was locked.
+                os.close(descriptor)
         yield part
         # A temporary file is its owner's alone; a service that reads this one is another user.
         part.chmod(0o644)
@@ -73,16 +82,29 @@ def writing(
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def write_json(target: Path, record: dict[str, Any]) -> None:
-    """Write a record whole or not at all.
+    """Write a record whole or not at all, and remove what writers of it left that were killed.
 
     Raises:
         InputError: the place cannot be written to.
     """
+    _sweep(target)
     with writing(target) as part:
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _sweep(target: Path) -> None:
+    for left in glob.iglob(f"{glob.escape(str(target.parent))}/.{glob.escape(target.name)}.*.tmp"):
+        with contextlib.suppress(OSError):  # Somebody writes it, or it is another user's.
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(left)
+            finally:
+                os.close(descriptor)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

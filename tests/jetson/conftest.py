@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import itertools
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -118,6 +120,72 @@ def write_video(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+# A disk whose power can be cut.
+
+EXT4_SHUTDOWN = 0x8004587D
+WITHOUT_FLUSHING_THE_LOG = 2
+
+
+class Disk:
+    """An ext4 of its own whose power can be cut.
+
+    As xfstests do it: ext4's shutdown call drops everything that was not synced, without writing
+    its own log out, and the next mount recovers as after a power cut.
+
+    Attributes:
+        mount: the folder that it is.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._image, self.mount = folder / "disk.img", folder / "disk"
+        self._device = ""
+        self.mount.mkdir()
+        with self._image.open("wb") as stream:
+            stream.truncate(size)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
+
+    def on(self) -> bool:
+        # A device anew each time, or whoever still holds the former mount, as another mount
+        # namespace does, would have us meet it again as it was cut off.
+        words = ["losetup", "--find", "--show", str(self._image)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        self._device = done.stdout.strip()
+        return done.returncode == 0 and self._run("mount", self._device, self.mount)
+
+    def cut(self) -> None:
+        descriptor = os.open(self.mount, os.O_RDONLY)
+        fcntl.ioctl(descriptor, EXT4_SHUTDOWN, struct.pack("I", WITHOUT_FLUSHING_THE_LOG))
+        os.close(descriptor)
+
+    def off(self) -> None:
+        self._run("umount", "-l", self.mount)
+        # What its log holds by now must not reach the image later.
+        self._run("blockdev", "--flushbufs", self._device)
+        self._run("losetup", "-d", self._device)
+
+    def _run(self, *words: object) -> bool:
+        return subprocess.run([*map(str, words)], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Disk]]:
+    """(bytes) → a disk of that size, which is on."""
+    made: list[Disk] = []
+
+    def make(size: int) -> Disk:
+        if os.geteuid() or not shutil.which("mkfs.ext4"):
+            pytest.skip("needs root and mkfs.ext4 to make a file system")
+        disk = Disk(tmp_path, size)
+        made.append(disk)
+        if not disk.on():
+            pytest.skip("cannot mount a file system from a file here")
+        return disk
+
+    yield make
+    for disk in made:
+        disk.off()
 
 
 # A board with NVIDIA's surfaces: the library is real C, CUDA's driver is played.
