@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,9 @@ CALIBRATING = 32
 JUDGED = 8
 """Frames of each kind that a precision is judged on; none of them took part in the ranges."""
 
+COMPARED = 48
+"""Frames of each kind that are told from each other: with half as many, their draw decides."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -30,11 +34,14 @@ class Probe:
         calibrating: to take ranges from.
         normal: good ones to judge by.
         damaged: with synthetic defects, to judge by.
+        compared: gives more of them, a good one and a damaged one at a time: the same at each call.
+            Made when needed, as a hundred frames of a large camera would not fit a laptop.
     """
 
     calibrating: list[Frame]
     normal: list[Frame]
     damaged: list[Frame]
+    compared: Callable[[], Iterator[tuple[Frame, Frame]]]
 
     @classmethod
     def of(cls, source: SourceFrames, geometry: Geometry, *, channels: str, seed: int) -> Probe:
@@ -55,21 +62,25 @@ class Probe:
                 "found no normals in the bundle's frames.npz; expected some to calibrate fp16 and "
                 "int8 on: fit again with this version"
             )
-        rng = np.random.default_rng([seed, 7])
         families = list(synthesis.SELECTION.values())
 
-        def make(count: int, *, damaged: bool) -> list[Frame]:
-            made = []
-            for i in range(count):
-                frame = altered_within(
-                    lambda seen: varied(seen, rng), normals[i % len(normals)], geometry.seen
-                )
-                if damaged:
-                    damage = damage_within(families[i % len(families)], geometry.seen)
-                    frame, _ = damage(frame, rng)
-                made.append(to_channels(frame, channels))
-            return made
+        def make(rng: np.random.Generator, i: int, *, damaged: bool) -> Frame:
+            frame = altered_within(
+                lambda seen: varied(seen, rng), normals[i % len(normals)], geometry.seen
+            )
+            if damaged:
+                frame, _ = damage_within(families[i % len(families)], geometry.seen)(frame, rng)
+            return to_channels(frame, channels)
 
-        calibrating = make(CALIBRATING * 3 // 4, damaged=False)
-        calibrating += make(CALIBRATING // 4, damaged=True)
-        return cls(calibrating, make(JUDGED, damaged=False), make(JUDGED, damaged=True))
+        def compared() -> Iterator[tuple[Frame, Frame]]:
+            own = np.random.default_rng([seed, 8])
+            for i in range(COMPARED):
+                yield make(own, i, damaged=False), make(own, i, damaged=True)
+
+        rng = np.random.default_rng([seed, 7])
+        good, bad = CALIBRATING * 3 // 4, CALIBRATING // 4
+        calibrating = [make(rng, i, damaged=False) for i in range(good)]
+        calibrating += [make(rng, i, damaged=True) for i in range(bad)]
+        normal = [make(rng, i, damaged=False) for i in range(JUDGED)]
+        damaged = [make(rng, i, damaged=True) for i in range(JUDGED)]
+        return cls(calibrating, normal, damaged, compared)

@@ -1,7 +1,8 @@
-"""Which parts of a graph must stay in a higher precision: the fewest that keep its maps."""
+"""Which parts of a graph must stay in a higher precision: the fewest that keep what it finds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -12,15 +13,19 @@ from edgefoundad_export.session import Watch
 
 @dataclass(frozen=True)
 class Effect:
-    """What one part costs alone.
+    """What one part costs alone in the lower precision.
 
     Attributes:
         part: its name.
-        correlation: worst map correlation with this part alone in the lower precision.
+        share: of what is allowed that it uses.
+        correlation: worst map correlation.
+        error: largest relative difference of a score.
     """
 
     part: str
+    share: float
     correlation: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -28,23 +33,24 @@ class Kept:
     """What stays.
 
     Attributes:
-        parts: in the higher precision.
-        correlation: worst map correlation with the others lowered.
+        parts: in the higher precision; None where so many would have to stay that it is not worth
+            it.
+        lacking: what the graph lacks with fewer, in words; None where nothing had to stay.
         effects: of every part, the most harmful first; empty where none had to stay.
     """
 
-    parts: tuple[str, ...]
-    correlation: float
+    parts: tuple[str, ...] | None
+    lacking: str | None
     effects: tuple[Effect, ...]
 
 
 def keep_fewest(
     parts: Sequence[str],
     lower: Callable[[Collection[str]], onnx.ModelProto],
-    measure: Callable[[onnx.ModelProto], float],
-    rank: Callable[[onnx.ModelProto], float],
+    lacking: Callable[[onnx.ModelProto], str | None],
+    rank: Callable[[str], Effect],
     *,
-    wanted: float,
+    most: int,
     watch: Watch,
 ) -> Kept:
     """Lower every part; where that is too much, keep the most harmful ones until it is not.
@@ -52,36 +58,48 @@ def keep_fewest(
     Args:
         parts: names of what can be lowered one by one.
         lower: makes the graph with these parts, and no others, in the lower precision.
-        measure: a graph's worst map correlation with the reference.
-        rank: the same on fewer frames, enough to tell which part harms most.
-        wanted: the correlation to reach. What is reached may be less: every part is kept then.
+        lacking: what a graph lacks, in words; None where it may be used.
+        rank: what a part costs alone.
+        most: parts that may stay; not all of them.
         watch: called while single parts are measured.
     """
-    whole = measure(lower(parts))
-    if whole >= wanted:
-        return Kept((), whole, ())
+    lacks = lacking(lower(parts))
+    if lacks is None:
+        return Kept((), None, ())
     effects = []
     for done, part in enumerate(parts):
         watch(done, len(parts))
-        effects.append(Effect(part, rank(lower([part]))))
+        effects.append(rank(part))
     watch(len(parts), len(parts))
-    effects.sort(key=lambda effect: effect.correlation)
+    # What is no number harms most.
+    effects.sort(key=lambda effect: -effect.share if effect.share == effect.share else -math.inf)
     order = [effect.part for effect in effects]
-    # Errors add up, so that the correlation rises with what is kept: halving finds the edge.
-    low, high, reached = 0, len(order), 1.0
+
+    def lacks_with(kept: int) -> str | None:
+        return lacking(lower(order[kept:]))
+
+    # Errors add up, so that less is lacking the more is kept: doubling finds where it is enough,
+    # halving where it just is. Few are tried first, as measures this close to a bound waver.
+    low = high = 0
+    found: str | None = lacks
+    while found is not None:
+        if high == most:
+            return Kept(None, found, tuple(effects))
+        lacks, low, high = found, high, min(max(1, 2 * high), most)
+        found = lacks_with(high)
     while high - low > 1:
         middle = (low + high) // 2
-        found = measure(lower(order[middle:]))
-        if found >= wanted:
-            high, reached = middle, found
+        found = lacks_with(middle)
+        if found is None:
+            high = middle
         else:
-            low = middle
-    return Kept(tuple(order[:high]), reached, tuple(effects))
+            low, lacks = middle, found
+    return Kept(tuple(order[:high]), lacks, tuple(effects))
 
 
 def table(effects: Sequence[Effect], *, most: int = 12) -> str:
-    """The most harmful parts, a line each."""
-    lines = [f"  {effect.correlation:.6f}  {effect.part}" for effect in effects[:most]]
+    """The most harmful parts, a line each: map correlation, score error, name."""
+    lines = [f"  {one.correlation:.6f}  {one.error:6.2%}  {one.part}" for one in effects[:most]]
     left = effects[most:]
     if left:
         lines.append(f"  and {len(left)} more from {left[0].correlation:.6f} on")
