@@ -201,11 +201,22 @@ add_program() {
         set -- "$@" --clear
     fi
     run python3 -m venv "$@" "$PROGRAM"
-    what=edgefoundad
-    [ "$jetson" = no ] || what='edgefoundad[jetson]'
+    what=edgefoundad copy=''
+    if [ -z "$wheels" ] && [ -f "$here/../pyproject.toml" ]; then
+        say "from the sources that it lies in"
+        # Built in a copy: nothing of root's stays in the sources, and nothing of a former build.
+        copy=/tmp/edgefoundad.sources
+        [ "$dry" = yes ] || copy=$(mktemp -d)
+        for one in pyproject.toml README.md LICENSE edgefoundad export jetson; do
+            run cp -R "$here/../$one" "$copy"
+        done
+        what=$copy
+    fi
+    [ "$jetson" = no ] || what="${what}[jetson]"
     set -- --quiet --disable-pip-version-check --no-input --upgrade
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     run "$PROGRAM/bin/python" -m pip install "$@" "$what"
+    [ -z "$copy" ] || run rm -rf "$copy"
 }
 
 # `edgefoundad service`: the program's own. Where none is installed, before a dry run and after an
