@@ -1,9 +1,8 @@
 """Few-shot visual defect detection for factory lines."""
 
-import os
+from edgefoundad import telemetry
 
 __version__ = "0.1.0"
 
-# Nothing phones home. onnxruntime 1.32 notes down what runs, for its makers, unless it is told
-# otherwise before it is loaded; this is imported before everything that loads it.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Here and not where a session is made: it comes before every import of a library that reports.
+telemetry.turn_off()

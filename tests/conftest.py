@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import edgefoundad  # noqa: F401  Before onnxruntime anywhere: it would report the tests.
+
 if TYPE_CHECKING:
     from edgefoundad.manifest import Manifest, Threshold
 
