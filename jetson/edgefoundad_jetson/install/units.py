@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from importlib import resources
@@ -59,7 +60,7 @@ def refuse_other(program: Path) -> None:
         InputError: they do, and it is still there.
     """
     other = installed_program()
-    if other and other != program and other.exists():
+    if other and other != program and os.path.exists(other):
         raise InputError(
             f"found units that run {other}; expected {program}: use that one, or take it away "
             f"first with `sudo {other} service uninstall`, which keeps config and data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,17 @@ def test_a_refused_bundle_ends_it_with_the_reason_and_starts_nothing(
         .joinpath("edgefoundad@line-3.service")
         .is_symlink()
     )
+
+
+def test_a_bundle_that_says_something_else_here_keeps_its_exit_code(
+    own_machine: OwnMachine, bundle: Path, alter_weight: Callable[[Path, float], float]
+) -> None:
+    own_machine.path("/mnt/pictures").mkdir()
+    alter_weight(own_machine.path(bundle), 0.05)
+    done = own_machine(*words(bundle))
+    assert done.returncode == 3
+    assert "ended with code 3" in done.stderr.splitlines()[-1]
+    assert "golden" in done.stderr
 
 
 def test_a_venv_in_a_home_is_refused_with_what_to_do(own_machine: OwnMachine, bundle: Path) -> None:
