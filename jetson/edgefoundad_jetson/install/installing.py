@@ -8,10 +8,18 @@ import pwd
 from pathlib import Path
 
 from edgefoundad.errors import InputError
+from edgefoundad.machine import l4t_release
 from edgefoundad_jetson.install import machine
 from edgefoundad_jetson.install.places import CONFIG, LINK, OWNER, STATE, UNITS
 from edgefoundad_jetson.install.steps import Steps
-from edgefoundad_jetson.install.units import DEVICES, devices, need_devices, refuse_other, units
+from edgefoundad_jetson.install.units import (
+    CLOCKS,
+    DEVICES,
+    devices,
+    need_devices,
+    refuse_other,
+    units,
+)
 from edgefoundad_jetson.install.wish import Wish
 
 _DISK = "see whether the disk is full or read-only"
@@ -83,7 +91,8 @@ def _add_program(program: Path, steps: Steps) -> None:
 def _add_units(wish: Wish, program: Path, steps: Steps) -> None:
     steps.begin("install the units", _DISK)
     for name, text in units(program).items():
-        steps.write(UNITS / name, text)
+        if name != CLOCKS or l4t_release():
+            steps.write(UNITS / name, text)
     if need_devices(wish.source):
         steps.note("with a GPU or a camera opened to them")
         steps.write(UNITS / DEVICES, devices())

@@ -16,6 +16,9 @@ PACKAGED = "/opt/edgefoundad/bin/edgefoundad"
 """The program that the package's units name; each machine's are written for its own."""
 
 STATION = "edgefoundad@.service"
+CLOCKS = "edgefoundad-clocks.service"
+"""A Jetson's alone: elsewhere it is a unit that never does anything."""
+
 DEVICES = f"{DROP_IN}/devices.conf"
 
 _CAMERAS = ("csi:", "usb:", "v4l2:", "gst:")
@@ -70,5 +73,5 @@ def refuse_other(program: Path) -> None:
 def enabled() -> Iterator[Path]:
     """The links by which systemd starts stations at a boot."""
     wanted = UNITS / "multi-user.target.wants"
-    for pattern in ("edgefoundad@*.service", "edgefoundad-clocks.service"):
+    for pattern in ("edgefoundad@*.service", CLOCKS):
         yield from sorted(wanted.glob(pattern))

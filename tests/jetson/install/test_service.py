@@ -53,6 +53,8 @@ def test_a_station_is_made_and_may_be_made_again(
     for unit in ("edgefoundad@.service", "edgefoundad-engine@.service"):
         starts = re.findall("^ExecStart=(.*?) ", own_machine.path(UNITS / unit).read_text(), re.M)
         assert starts == [str(PROGRAM)]
+    if not Path("/etc/nv_tegra_release").exists():
+        assert not own_machine.path(UNITS / "edgefoundad-clocks.service").exists()
     link = own_machine.path(UNITS / "multi-user.target.wants/edgefoundad@line-3.service")
     assert link.is_symlink()
     assert own_machine("readlink", "/usr/local/bin/edgefoundad").stdout.strip() == str(PROGRAM)
