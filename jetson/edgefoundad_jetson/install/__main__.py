@@ -51,6 +51,9 @@ def main() -> int:
     except InputError as error:
         print(f"install.sh: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"install.sh: error: cannot go on: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

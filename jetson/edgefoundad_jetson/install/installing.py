@@ -44,6 +44,8 @@ def install(wish: Wish, program: Path, steps: Steps) -> None:
     machine.check_root(steps)
     if wish.start and not machine.managed(steps):
         raise InputError("systemd does not run here: --no-start installs all the same")
+    # Whatever root's is: every user may run the program's link and read the units.
+    os.umask(0o022)
     _add_user(steps)
     _add_folders(steps)
     _add_program(program, steps)
@@ -89,7 +91,7 @@ def _add_program(program: Path, steps: Steps) -> None:
 def _add_units(wish: Wish, program: Path, steps: Steps) -> None:
     steps.begin("install the units", _DISK)
     for name, text in units(program).items():
-        if name != CLOCKS or l4t_release() is not None:
+        if name != CLOCKS or l4t_release():
             steps.write(UNITS / name, text)
     if need_devices(wish.source):
         steps.note("with a GPU or a camera opened to them")
@@ -103,7 +105,7 @@ def _add_units(wish: Wish, program: Path, steps: Steps) -> None:
 def _add_config(wish: Wish, program: Path, steps: Steps) -> None:
     file = _config(wish)
     steps.begin(f"write {file}", "see `edgefoundad config init --help`")
-    if file.exists():
+    if os.path.exists(file):
         steps.note(
             "kept as it is, its source as well: sudoedit changes it, systemctl restart takes it up"
         )
@@ -112,7 +114,7 @@ def _add_config(wish: Wish, program: Path, steps: Steps) -> None:
         if os.path.isdir(wish.place):
             # Images that are there already come to an end, and so would the station.
             words += ["--source-option", "watch=yes"]
-        steps.run(program, "config", "init", *words, "--output", file)
+        steps.run(program, "config", "init", *words, "--output", file, own=True)
     steps.run("chgrp", OWNER, file)
     steps.run("chmod", "0640", file)
 
@@ -123,12 +125,12 @@ def _add_bundle(wish: Wish, program: Path, steps: Steps) -> None:
         "mend what it says, then do this again",
     )
     if wish.key:
-        steps.run(program, "keys", "trust", wish.key)
+        steps.run(program, "keys", "trust", wish.key, own=True)
     # The service's, whatever this shell was told.
     edgefoundad = ("env", f"EDGEFOUNDAD_STATE={STATE}", program)
     unsigned = ["--unsigned"] if wish.from_anybody else []
-    steps.run(*edgefoundad, "deploy", wish.bundle, "--station", wish.station, *unsigned)
-    steps.run(*edgefoundad, "config", "check", _config(wish))
+    steps.run(*edgefoundad, "deploy", wish.bundle, "--station", wish.station, *unsigned, own=True)
+    steps.run(*edgefoundad, "config", "check", _config(wish), own=True)
 
 
 def _start(wish: Wish, steps: Steps) -> None:

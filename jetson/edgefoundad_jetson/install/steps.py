@@ -42,17 +42,18 @@ class Steps:
         """Say something about the step."""
         print(f"    {line}", flush=True)
 
-    def run(self, *words: str | Path, silent: bool = False) -> None:
+    def run(self, *words: str | Path, silent: bool = False, own: bool = False) -> None:
         """Run a command; its errors are shown.
 
         Args:
             words: of the command.
             silent: what else it says is not.
+            own: it is `edgefoundad`, whose exit codes keep their meaning.
 
         Raises:
             InputError: it failed, or there is none.
-            GateError: it is `edgefoundad`, and the machine does not say what the PC said.
-            LostError: it is `edgefoundad`, and something is gone.
+            GateError: an own one, and this machine does not say what the PC said.
+            LostError: an own one, and something is gone.
         """
         shown = redacted(shlex.join(map(str, words)))
         if self.dry:
@@ -61,12 +62,13 @@ class Steps:
         output = subprocess.DEVNULL if silent else None
         try:
             code = subprocess.run(words, stdout=output, check=False).returncode
-        except OSError as error:
-            raise InputError(f"{self._now}: {words[0]}: {error.strerror}: {self._advice}") from None
+        except OSError as refused:
+            raise InputError(
+                f"{self._now}: {words[0]}: {refused.strerror}: {self._advice}"
+            ) from None
         if code:
-            raise _ERRORS.get(code, InputError)(
-                f"{self._now}: `{shown}` ended with code {code}: {self._advice}"
-            )
+            error = _ERRORS.get(code, InputError) if own else InputError
+            raise error(f"{self._now}: `{shown}` ended with code {code}: {self._advice}")
 
     def write(self, path: Path, text: str) -> None:
         """Write a file that everybody may read, whole or not at all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from importlib import resources
@@ -16,7 +17,7 @@ PACKAGED = "/opt/edgefoundad/bin/edgefoundad"
 
 STATION = "edgefoundad@.service"
 CLOCKS = "edgefoundad-clocks.service"
-"""Of a Jetson alone."""
+"""A Jetson's alone: elsewhere it is a unit that never does anything."""
 
 DEVICES = f"{DROP_IN}/devices.conf"
 
@@ -62,7 +63,7 @@ def refuse_other(program: Path) -> None:
         InputError: they do, and it is still there.
     """
     other = installed_program()
-    if other and other != program and other.exists():
+    if other and other != program and os.path.exists(other):
         raise InputError(
             f"found units that run {other}; expected {program}: use that one, or take it away "
             f"first with `sudo {other} service uninstall`, which keeps config and data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,8 @@ def test_a_station_is_made_and_may_be_made_again(
     for unit in ("edgefoundad@.service", "edgefoundad-engine@.service"):
         starts = re.findall("^ExecStart=(.*?) ", own_machine.path(UNITS / unit).read_text(), re.M)
         assert starts == [str(PROGRAM)]
+    if not Path("/etc/nv_tegra_release").exists():
+        assert not own_machine.path(UNITS / "edgefoundad-clocks.service").exists()
     link = own_machine.path(UNITS / "multi-user.target.wants/edgefoundad@line-3.service")
     assert link.is_symlink()
     assert own_machine("readlink", "/usr/local/bin/edgefoundad").stdout.strip() == str(PROGRAM)
@@ -141,6 +144,18 @@ def test_a_refused_bundle_ends_it_with_the_reason_and_starts_nothing(
         .joinpath("edgefoundad@line-3.service")
         .is_symlink()
     )
+
+
+def test_a_bundle_that_says_something_else_here_keeps_its_exit_code(
+    own_machine: OwnMachine, bundle: Path, alter_weight: Callable[[Path, float], float]
+) -> None:
+    own_machine.path("/mnt/pictures").mkdir()
+    alter_weight(own_machine.path(bundle), 0.05)
+    done = own_machine(*words(bundle))
+    assert done.returncode == 3
+    reason, step = done.stderr.splitlines()[-2:]
+    assert "score" in reason
+    assert "ended with code 3" in step
 
 
 def test_a_venv_in_a_home_is_refused_with_what_to_do(own_machine: OwnMachine, bundle: Path) -> None:
