@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import edgefoundad  # noqa: F401  Before onnxruntime anywhere: it would report the tests.
+from edgefoundad import telemetry
 
 if TYPE_CHECKING:
     from edgefoundad.manifest import Manifest, Threshold
 
 # Before torch is imported anywhere: see edgefoundad.cli.extras.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before a test imports onnxruntime.
+telemetry.turn_off()
 
 HAS_TRAINING = all(importlib.util.find_spec(name) for name in ("torch", "timm", "onnxscript"))
 

@@ -19,9 +19,9 @@ import edgefoundad
 import onnxruntime
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-time.sleep(5)
+time.sleep(10)
 """
-"""Whoever uses onnxruntime beside us; the first report was seen to leave within that time."""
+"""Whoever uses onnxruntime beside us; the first report was seen to leave after five seconds."""
 
 
 @dataclass(frozen=True)
