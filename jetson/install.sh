@@ -217,11 +217,25 @@ add_program() {
         set -- "$@" --clear
     fi
     run python3 -m venv "$@" "$PROGRAM"
-    what=edgefoundad
-    [ "$jetson" = no ] || what='edgefoundad[jetson]'
+    what=edgefoundad copy=''
+    if [ -z "$wheels" ] && grep -qs '^name = "edgefoundad"$' "$here/../pyproject.toml"; then
+        say "from the sources that it lies in"
+        # Built in a copy: nothing of root's stays in the sources, and nothing of a former build.
+        copy=$PROGRAM/sources
+        set --
+        for one in pyproject.toml README.md LICENSE edgefoundad export jetson; do
+            set -- "$@" "$here/../$one"
+        done
+        run rm -rf "$copy"
+        run mkdir "$copy"
+        run cp -R "$@" "$copy"
+        what=$copy
+    fi
+    [ "$jetson" = no ] || what="$what[jetson]"
     set -- --quiet --disable-pip-version-check --no-input --upgrade
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     run "$PROGRAM/bin/python" -m pip install "$@" "$what"
+    [ -z "$copy" ] || run rm -rf "$copy"
     run ln -sfn "$PROGRAM/bin/edgefoundad" "$LINK"
 }
 
