@@ -84,7 +84,7 @@ def test_what_is_missing_and_what_is_no_toml(written: Callable[[str, str], Path]
     with pytest.raises(InputError, match=r"is no TOML: .*line 9"):
         read(written('\nuri = "csi://0"', "\nuri = csi"))
     with pytest.raises(InputError, match="idle line would be taken for a hang"):
-        read(written("# watchdog_seconds = 15.0", "watchdog_seconds = 5.0"))
+        read(written("# watchdog_seconds = 10.0", "watchdog_seconds = 5.0"))
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_every_key_is_written_with_what_it_is_and_reads_as_its_default(tmp_path:
     # What is commented out is right as well, all at once.
     path.write_text("\n".join(_uncommented(text)))
     every = read(path).model_dump()
-    assert every["service"]["watchdog_seconds"] == 15.0
+    assert every["service"]["watchdog_seconds"] == 10.0
     assert None not in [value for section in every.values() for value in section.values()]
 
 

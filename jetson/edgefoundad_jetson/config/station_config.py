@@ -167,8 +167,8 @@ class ServiceConfig(Section):
         default=None,
         ge=1,
         description="seconds without a judged frame after which the service manager starts the "
-        "station again; not set: what the unit says (15)",
-        examples=[15.0],
+        "station again; not set: what the unit says (10)",
+        examples=[10.0],
     )
     idle_seconds: float = Field(
         default=3.0,
