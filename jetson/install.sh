@@ -231,7 +231,7 @@ add_program() {
         run cp -R "$@" "$copy"
         what=$copy
     fi
-    [ "$jetson" = no ] || what="$what[jetson]"
+    [ "$jetson" = no ] || what="${what}[jetson]"
     set -- --quiet --disable-pip-version-check --no-input --upgrade
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     run "$PROGRAM/bin/python" -m pip install "$@" "$what"
@@ -249,6 +249,7 @@ add_folders() {
 add_units() {
     step "install the units" "see whether the disk is full or read-only"
     for unit in "$here"/systemd/*.service; do
+        case $jetson/${unit##*/} in no/edgefoundad-clocks.service) continue ;; esac
         run install -m 0644 "$unit" "$UNITS"
     done
     if needs_devices; then
