@@ -76,7 +76,7 @@ class BootedRoot:
         self,
         *words: str | Path,
         check: bool = True,
-        timeout: float = 120,
+        timeout: float = 300,
         offline: bool = False,
     ) -> Done:
         """Run a command in it as root, with nobody to answer a question.

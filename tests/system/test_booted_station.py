@@ -33,7 +33,7 @@ IDLE_S = 60 * SHORT_WATCHDOG_S
 """Ten idle minutes, shortened: they are as many times the unit's watchdog, which is 10 s."""
 
 HANG_S = 15
-"""From the last sign of life of a backend that hangs to the start of another process."""
+"""From the last verdict before a hang until systemd starts the station again."""
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +112,18 @@ def a_backend_that_hangs_is_restarted(story: Story) -> None:
     story.root.until(lambda: line.process not in (0, hung), 60, "started again")
     after = line.wait_for_verdicts(FPS, last + 1)[0]["mono"]
     last = max(one["mono"] for one in line.verdicts() if one["mono"] < after)
-    noticed, started = line.said("Watchdog timeout")[-1], line.said("Starting edgefoundad@")[-1]
     assert line.restarts == 1
-    assert started - last <= HANG_S
-    story.figures["hang"] = {
-        "last_verdict_to_watchdog_seconds": round(noticed - last, 2),
-        "to_start_seconds": round(started - last, 2),
-        "to_first_verdict_seconds": round(after - last, 2),
+    seconds = {
+        said: round(line.said(text, last)[0] - last, 2)
+        for said, text in (
+            ("to_watchdog", "Watchdog timeout"),
+            ("to_restart", "Scheduled restart job"),
+            # In between, the engine is looked for.
+            ("to_process", "Starting edgefoundad@"),
+        )
     }
+    story.figures["hang_seconds"] = {**seconds, "to_first_verdict": round(after - last, 2)}
+    assert seconds["to_restart"] <= HANG_S
 
 
 def what_must_not_run_is_refused(story: Story) -> None:
