@@ -78,7 +78,7 @@ class InstalledStation:
         assert all(later["seq"] == one["seq"] + 1 for one, later in pairwise(records))
         return [one for one in records if one["kind"] == "verdict" and one["mono"] >= since]
 
-    def wait_for_verdicts(self, count: int, since: float, seconds: float = 60) -> list[Verdict]:
+    def wait_for_verdicts(self, count: int, since: float, seconds: float = 120) -> list[Verdict]:
         """So many, that were given after a moment."""
         self._root.until(
             lambda: len(self.verdicts(since)) >= count, seconds, f"{count} verdicts of {self.name}"

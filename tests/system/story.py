@@ -71,8 +71,9 @@ class Story:
         with self.line_goes_on():
             self.line.wait_for_verdicts(1, began)
             said = json.loads(self.line.edgefoundad(*words, "--json").stdout)
-            taken = lambda: self.line.verdicts()[-1]["bundle"] == said["release"]  # noqa: E731
-            self.root.until(taken, 60, "taken up")
+            self.root.until(
+                lambda: self.line.verdicts()[-1]["bundle"] == said["release"], 60, "taken up"
+            )
         verdicts = self.line.verdicts(began)
         assert list(dict.fromkeys(one["bundle"] for one in verdicts))[1:] == [said["release"]]
         first = next(one["mono"] for one in verdicts if one["bundle"] == said["release"])
