@@ -140,19 +140,14 @@ class Disk:
 
     def __init__(self, folder: Path, size: int) -> None:
         self._image, self.mount = folder / "disk.img", folder / "disk"
-        self._device = ""
         self.mount.mkdir()
         with self._image.open("wb") as stream:
             stream.truncate(size)
         subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
 
     def on(self) -> bool:
-        # A device anew each time, or whoever still holds the former mount, as another mount
-        # namespace does, would have us meet it again as it was cut off.
-        words = ["losetup", "--find", "--show", str(self._image)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        self._device = done.stdout.strip()
-        return done.returncode == 0 and self._run("mount", self._device, self.mount)
+        words = ["mount", "-o", "loop", str(self._image), str(self.mount)]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def cut(self) -> None:
         descriptor = os.open(self.mount, os.O_RDONLY)
@@ -160,13 +155,12 @@ class Disk:
         os.close(descriptor)
 
     def off(self) -> None:
-        self._run("umount", "-l", self.mount)
-        # What its log holds by now must not reach the image later.
-        self._run("blockdev", "--flushbufs", self._device)
-        self._run("losetup", "-d", self._device)
-
-    def _run(self, *words: object) -> bool:
-        return subprocess.run([*map(str, words)], capture_output=True, check=False).returncode == 0
+        subprocess.run(["umount", "-l", str(self.mount)], capture_output=True, check=False)
+        # The next mount is of a copy: somebody else may hold this one for much longer, as a
+        # container does that was started meanwhile, and writes its remains to the image at last.
+        copy = self._image.with_suffix(".copy")
+        subprocess.run(["cp", "--sparse=always", str(self._image), str(copy)], check=True)
+        copy.replace(self._image)
 
 
 @pytest.fixture

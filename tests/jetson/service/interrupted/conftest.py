@@ -55,13 +55,13 @@ BUNDLES = "abcde"
 """One more than a station keeps, so that each deploy has something to unpack and to remove."""
 
 MOMENTS = {
-    "deploy": ("any time", "staging", "recorded", "reloading", "ready again"),
-    "rollback": ("any time", "recorded", "reloading", "ready again"),
-    "reload": ("any time", "reloading", "ready again"),
+    "deploy": ("begun", "staging", "staged", "current", "taken up", "swapped", "confirmed"),
+    "rollback": ("begun", "current", "swapped"),
+    "reload": ("begun", "reloading", "ready again"),
 }
-"""What can be under way, and when it may be ended: at a random time, or just after a sign of it."""
+"""What can be under way, and after what it may be ended: at once, or some time later."""
 
-LONGEST_S = {"deploy": 6.0, "rollback": 2.0, "reload": 2.0}
+LONGEST_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Line:
         assert "runs on onnxruntime fp32: passes its golden frames" in log
         # By then it judges with it; and with the one that its record names, sooner or later.
         self.wait(self._runs_what_it_should, 20)
-        names = {self._old: "old", self._new: "new", self._before: "one before"}
+        names = {self._before: "one before", self._new: "new", self._old: "old"}
         self.figures.started_with[names[str(self.releases.record.current)]] += 1
         if self.other:  # It outlived the station before.
             self.end_other()
@@ -249,29 +249,29 @@ class Line:
             if self._hashes[place] == self._before:
                 place = (place + 1) % len(self._hashes)
             self._new = self._hashes[place]
-            words = ["deploy", str(self._archives[place]), "--station", NAME, "--wait", "8"]
+            words = ["deploy", str(self._archives[place]), "--station", NAME, "--wait", "30"]
         self._told = (self.folder / "deploy.log").open("wb")
         self.other = subprocess.Popen(
             [sys.executable, "-m", "edgefoundad", *words], stdout=self._told, stderr=self._told
         )
 
     def until(self, kind: str, moment: str, rng: random.Random) -> None:
-        """Go on until a moment comes, with reloads in between."""
-        longest_s = LONGEST_S[kind]
-        ends = time.monotonic() + (rng.uniform(0, longest_s) if moment == "any time" else longest_s)
-        signs = self._signs(moment)
-        wanted = rng.choice([1, 2, 3] if moment == "recorded" else [1, 1, 2])
-        reload_at = time.monotonic() + rng.uniform(0, 1)
-        while time.monotonic() < ends and signs() < wanted:
+        """Go on until a little after a moment, with reloads in between."""
+        sign, began = self._sign(moment), time.monotonic()
+        ends, came = began + LONGEST_S, False
+        reload_at = began + rng.uniform(0, 1)
+        while (now := time.monotonic()) < ends:
             self._manager.read(0.002)
-            if time.monotonic() >= reload_at and self._running.process.poll() is None:
+            over = self.other is not None and self.other.poll() is not None
+            if not came and (over or sign()):
+                came = True
+                ends = now + rng.choice([0.02, 2.0]) * rng.random()
+            if now >= reload_at:
                 self.configure(rng.choice([4, 6]))
                 self._running.tell(signal.SIGHUP)
-                reload_at = time.monotonic() + rng.uniform(0.3, 2)
-        if moment != "any time":
-            self._manager.read(rng.choice([0.0005, 0.01, 0.1]) * rng.random())
+                reload_at = now + rng.uniform(0.5, 3)
         self.figures.during[kind] += 1
-        self.figures.moments[moment] += 1
+        self.figures.moments[f"{kind}: {moment}"] += 1
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> None:
         """Let the station go on until something is so."""
@@ -303,7 +303,7 @@ class Line:
         """Let whoever deploys come to the end: it did, or the station went back."""
         assert self.other
         other, self.other = self.other, None
-        self.wait(lambda: other.poll() is not None, 40)
+        self.wait(lambda: other.poll() is not None, 60)
         text = (self.folder / "deploy.log").read_text()
         went_back = other.returncode == 3 and "went back" in text
         nothing = other.returncode == 2 and "no earlier release" in text
@@ -407,22 +407,32 @@ class Line:
             answers[-1].verdicts > 0 and answers[-1].bundle == self.releases.record.current
         )
 
-    def _signs(self, moment: str) -> Callable[[], int]:
-        """Counts the signs of a moment from now on."""
-        if moment in ("reloading", "ready again"):
-            start = {"reloading": "RELOADING=1", "ready again": "READY=1"}[moment]
-            since = len(self._manager.messages)
-            return lambda: self._manager.count(start, after=since)
-        store, record = self.releases.folder / "releases", self.releases.folder / "releases.json"
-        if moment == "staging":
-            return lambda: 2 * any(store.glob(".*.tmp"))
-        met = {record.stat().st_mtime_ns}
+    def _sign(self, moment: str) -> Callable[[], bool]:
+        """Whether a moment has come."""
+        store, since = self.releases.folder / "releases", len(self._manager.messages)
+        last = self.releases.record.history[-1]
 
-        def changes() -> int:
-            met.add(record.stat().st_mtime_ns)
-            return len(met) - 1
+        def record(holds: Callable[[ReleaseRecord], bool]) -> Callable[[], bool]:
+            return lambda: holds(self.releases.record)
 
-        return changes if moment == "recorded" else lambda: 0
+        def new(record: ReleaseRecord) -> bool:
+            return record.current == self._new
+
+        def swapped() -> bool:
+            assert self._witness
+            return self._witness.answers[-1].bundle == self._new
+
+        return {
+            "begun": lambda: True,
+            "staging": lambda: any(store.glob(".*.tmp")),
+            "staged": record(lambda now: now.history[-1] != last),
+            "current": record(new),
+            "taken up": record(lambda now: new(now) and now.starts != 0),
+            "swapped": swapped,
+            "confirmed": record(lambda now: new(now) and not now.on_trial),
+            "reloading": lambda: bool(self._manager.count("RELOADING=1", after=since)),
+            "ready again": lambda: bool(self._manager.count("READY=1", after=since)),
+        }[moment]
 
     def _kill(self, process: subprocess.Popen[Any]) -> bool:
         lived = process.poll() is None
