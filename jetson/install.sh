@@ -220,47 +220,20 @@ add_program() {
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     run "$PROGRAM/bin/python" -m pip install "$@" "$what"
     [ -z "$copy" ] || run rm -rf "$copy"
-    run ln -sfn "$PROGRAM/bin/edgefoundad" "$LINK"
 }
 
-add_folders() {
-    step "make the folders of config and state" "see whether the disk is full or read-only"
-    # A camera's password may be in the config: for root and the service alone.
-    run install -d -m 0750 -o root -g "$OWNER" "$CONFIG"
-    run install -d -m 0750 -o "$OWNER" -g "$OWNER" "$STATE"
-}
-
-add_units() {
-    step "install the units" "see whether the disk is full or read-only"
-    for unit in "$here"/systemd/*.service; do
-        case $jetson/${unit##*/} in no/edgefoundad-clocks.service) continue ;; esac
-        run install -m 0644 "$unit" "$UNITS"
-    done
-    if needs_devices; then
-        say "with a GPU or a camera opened to them"
-        run install -d "$UNITS/edgefoundad@.service.d"
-        run install -m 0644 "$here/systemd/edgefoundad@.service.d/devices.conf" \
-            "$UNITS/edgefoundad@.service.d"
-    fi
-    if managed; then
-        run systemctl daemon-reload
-        # What runs already runs the new program from now on, and is told of the bundle then.
-        run systemctl try-restart 'edgefoundad@*.service'
-    fi
-}
-
-needs_devices() {
-    [ "$jetson" = no ] && [ ! -e /dev/nvidiactl ] || return 0
-    case $source in
-        csi:* | usb:* | v4l2:* | gst:*) return 0 ;;
-    esac
-    return 1
-}
-
-add_config() {
-    step "write $CONFIG/$station.toml" "see \`edgefoundad config init --help\`"
-    if [ -e "$CONFIG/$station.toml" ]; then
-        say "kept as it is, its source as well: sudoedit changes it, systemctl restart takes it up"
+# `edgefoundad service`: the program's own. Where none is installed, before a dry run and after an
+# uninstall, the package beside this script says the same; it needs no library for that.
+service() {
+    if "$PROGRAM/bin/edgefoundad" service --help >/dev/null 2>&1; then
+        "$PROGRAM/bin/edgefoundad" service "$@" || exit 1
+    elif [ "$dry$uninstall" != nono ] && [ -f "$here/../edgefoundad/errors.py" ] &&
+        command -v python3 >/dev/null; then
+        PYTHONPATH="$here/..:$here" python3 -B "$here/edgefoundad_jetson/install/__main__.py" \
+            --program "$PROGRAM/bin/edgefoundad" "$@" || exit 1
+    elif [ "$dry" = yes ]; then
+        say "$(shown "$PROGRAM/bin/edgefoundad" service "$@")"
+        say "What that does it tells itself, once the program is installed: ask again then."
     else
         fail "found no program in $PROGRAM that runs, and no package beside install.sh"
     fi
