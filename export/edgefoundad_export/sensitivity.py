@@ -84,7 +84,8 @@ def keep_fewest(
         watch(done, len(parts))
         effects.append(rank(part))
     watch(len(parts), len(parts))
-    effects.sort(key=lambda one: -one.error if lacks.of_scores else one.correlation)
+    of_scores = lacks.of_scores
+    effects.sort(key=lambda one: -one.error if of_scores else one.correlation)
     order = [effect.part for effect in effects]
 
     def lacks_with(kept: int) -> Lack | None:
