@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import erf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefoundad.golden import Infer, correlate
 from edgefoundad_export.probe import Probe
-from edgefoundad_export.session import results
+from edgefoundad_export.sensitivity import Lack
+from edgefoundad_export.session import Frame, results
 
 Scores = NDArray[np.float64]
 
@@ -20,6 +21,12 @@ HEADROOM = 0.5
 
 SCALING = 8
 """Good frames that a precision's scale of scores is taken from."""
+
+ROUND = 32
+"""Pairs of frames that are compared before it is asked whether they are enough."""
+
+SURE = 2.0
+"""Standard errors that a loss lies off its bound when they are."""
 
 JUDGED_SINGLY = 3
 """Frames of each kind that a single part's effect is measured on: it only ranks them."""
@@ -33,7 +40,7 @@ class Bounds:
         correlation: smallest map correlation with fp32 on damaged frames.
         error: largest relative difference of a score from fp32's, on any frame, in units of the
             precision's own scale. What it costs at the threshold is counted in verdicts.
-        detection: most points of AUROC, see `detection`.
+        detection: most points of AUROC, see `lost`.
     """
 
     correlation: float
@@ -44,10 +51,6 @@ class Bounds:
     def wanted(self) -> float:
         """The map correlation that is aimed at."""
         return 1 - (1 - HEADROOM) * (1 - self.correlation)
-
-    def share(self, correlation: float, error: float) -> float:
-        """The larger share of what they allow that these use."""
-        return max((1 - correlation) / (1 - self.correlation), error / self.error)
 
 
 HALF = Bounds(correlation=0.9995, error=0.02, detection=0.1)
@@ -92,7 +95,7 @@ class Losses:
         # Good frames that a scale is taken from: not those that are then judged by it.
         self.scaling = probe.calibrating[:SCALING]
         self.scaled = results(reference, self.scaling)
-        self._found: tuple[Scores, Scores] | None = None
+        self._before: list[tuple[float, float]] = []
 
     def figures(self, infer: Infer) -> Figures:
         """How far a graph's results lie from fp32's."""
@@ -123,63 +126,103 @@ class Losses:
         scores = [(a / scale, b) for (_, a), (_, b) in zip(said, wanted, strict=True)]
         return _worst(maps), _furthest(scores)
 
-    def lacking(self, infer: Infer, bounds: Bounds) -> str | None:
-        """What a graph lacks, in words; None where it may do in fp32's place."""
+    def lacking(self, infer: Infer, bounds: Bounds) -> Lack | None:
+        """What a graph lacks; None where it may do in fp32's place."""
         found = self.figures(infer)
         if not (found.score_scale > 0 and found.map_scale > 0):
-            return "good frames come to nothing"
+            return Lack("good frames come to nothing")
         if not found.correlation >= bounds.wanted:
-            return (
+            return Lack(
                 f"the map correlation is {found.correlation:.6f} on defects, aimed at is "
                 f"{bounds.wanted:.6f}"
             )
         if not found.error <= bounds.error:
-            return f"a score differs from fp32's by {found.error:.1%}, at most {bounds.error:.0%}"
+            return Lack(
+                f"a score differs from fp32's by {found.error:.1%}, at most {bounds.error:.0%}",
+                of_scores=True,
+            )
         # Last, as it takes most frames.
-        lost = self.detection_lost(infer, found.score_scale)
-        if not lost <= bounds.detection:
-            return (
-                f"it tells synthetic defects from good frames {lost:.2f} points of AUROC worse, "
-                f"at most {bounds.detection}"
+        fall = self.detection_lost(infer, found.score_scale, allowed=bounds.detection)
+        if not fall.points <= bounds.detection:
+            return Lack(
+                f"synthetic defects are told from good frames with {fall.points:.2f} points of "
+                f"AUROC less (± {fall.error:.2f}), at most {bounds.detection}"
             )
         return None
 
-    def detection_lost(self, infer: Infer, scale: float) -> float:
-        """Points of AUROC that a graph loses on the frames that are compared; see `detection`.
+    def detection_lost(self, infer: Infer, scale: float, *, allowed: float) -> Lost:
+        """What a graph loses of telling damaged frames from good ones; see `lost`.
+
+        Frames are compared until it is clear on which side of what is allowed it lies, or there
+        are no more: a graph that hardly moves a score needs few.
 
         Args:
             infer: of the graph.
             scale: its scores of good frames in units of fp32's.
+            allowed: points.
         """
-        if self._found is None:
-            self._found = self._scores(self.reference)
-        before, (good, damaged) = self._found, self._scores(infer)
-        spread = float(before[0].std())
-        return detection(*before, spread=spread) - detection(
-            good / scale, damaged / scale, spread=spread
-        )
+        after: list[tuple[float, float]] = []
 
-    def _scores(self, infer: Infer) -> tuple[Scores, Scores]:
-        said = np.array([(infer(a)[1], infer(b)[1]) for a, b in self.probe.compared()])
-        return said[:, 0], said[:, 1]
+        def so_far() -> Lost:
+            return lost(np.array(self._before[: len(after)]), np.array(after))
+
+        for pair in self.probe.compared():
+            if len(after) == len(self._before):
+                self._before.append(_scores(self.reference, pair))
+            good, damaged = _scores(infer, pair)
+            after.append((good / scale, damaged / scale))
+            if len(after) % ROUND == 0 and so_far().is_clear_of(allowed):
+                break
+        return so_far()
 
 
-def detection(good: Scores, damaged: Scores, *, spread: float) -> float:
-    """The AUROC in points, were each score of good parts spread by so much: mean Φ((d - g) / σ).
+@dataclass(frozen=True)
+class Lost:
+    """Points of AUROC.
 
-    A correlation says nothing of ranks. Where defects score little more than good parts do, a
-    shift by a hundredth of the scores, too small for any map to show, takes a point of AUROC. The
-    plain AUROC of some dozen frames counts its pairs in steps, and is up or down by as much
-    through a few near ties. So that each pair counts by how near it is to a tie, good parts are
-    thought to vary by as much as they do from frame to frame.
+    Attributes:
+        points: lost; less than none where a graph gains.
+        error: the standard error, as others of the same kind would have been drawn.
+    """
+
+    points: float
+    error: float
+
+    def is_clear_of(self, allowed: float) -> bool:
+        """Whether it is certain enough to be more, or less, than what is allowed."""
+        return abs(self.points - allowed) > SURE * self.error
+
+
+def lost(before: Scores, after: Scores) -> Lost:
+    """What becomes of the AUROC when scores move, were good parts as varied as they are seen to be.
+
+    A correlation of maps says nothing of ranks. Where defects score little more than good parts do,
+    a shift by half a hundredth of the scores, which no map shows, takes a point of AUROC. The plain
+    AUROC of some dozen frames moves by as much through a few near ties. So a pair of a damaged
+    frame's score d and a good one's g counts as Φ((d - g) / σ), σ the spread of good scores: by how
+    likely it is to be in order when both are drawn anew.
 
     Args:
-        good: scores of good frames.
-        damaged: scores of damaged ones.
-        spread: standard deviation of good scores, σ.
+        before: [n, 2], good and damaged, by fp32.
+        after: the same by another graph, in the same unit.
     """
-    apart = (damaged[None] - good[:, None]) / max(spread, 1e-12)
-    return 50 * float(np.mean([1 + erf(one / sqrt(2)) for one in apart.ravel()]))
+    spread = max(float(before[:, 0].std()), 1e-12)
+    fell = 100 * (_ordered(before / spread) - _ordered(after / spread))
+    # Of two samples: how much the mean hangs on which good frames there are, and which damaged.
+    by_good, by_damaged = fell.mean(1), fell.mean(0)
+    variance = (by_good.var(ddof=1) + by_damaged.var(ddof=1)) / len(before)
+    return Lost(float(fell.mean()), math.sqrt(variance))
+
+
+def _ordered(scores: Scores) -> Scores:
+    """Of each good and each damaged frame Φ(d - g): [n, n]."""
+    apart = (scores[None, :, 1] - scores[:, None, 0]) / math.sqrt(2)
+    return np.asarray(0.5 + 0.5 * np.vectorize(math.erf, otypes=[float])(apart))
+
+
+def _scores(infer: Infer, pair: tuple[Frame, Frame]) -> tuple[float, float]:
+    good, damaged = pair
+    return infer(good)[1], infer(damaged)[1]
 
 
 def _ratio(these: Sequence[float], those: Sequence[float]) -> float:
@@ -193,5 +236,6 @@ def _worst(maps: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> f
 
 
 def _furthest(scores: Sequence[tuple[float, float]]) -> float:
-    """The largest relative difference; NumPy's maximum keeps a NaN."""
-    return float(np.max([abs(got / max(wanted, 1e-12) - 1) for got, wanted in scores]))
+    """The largest relative difference; one that is not a number is as far as can be."""
+    found = [abs(got / max(wanted, 1e-12) - 1) for got, wanted in scores]
+    return float(np.max(np.nan_to_num(found, nan=np.inf)))

@@ -28,7 +28,7 @@ from edgefoundad_export.losses import HALF, INT8, Bounds, Losses
 from edgefoundad_export.outliers import outliers, part
 from edgefoundad_export.overflow import peaks
 from edgefoundad_export.probe import Probe
-from edgefoundad_export.sensitivity import Effect, Kept, keep_fewest, table
+from edgefoundad_export.sensitivity import Effect, Kept, Lack, keep_fewest, table
 from edgefoundad_export.session import Progress, Watch, open_session
 from edgefoundad_export.smoothquant import smooth
 
@@ -171,12 +171,11 @@ class Workshop:
         most: int,
         watch: Watch,
     ) -> Kept:
-        def lacking(model: onnx.ModelProto) -> str | None:
+        def lacking(model: onnx.ModelProto) -> Lack | None:
             return self.losses.lacking(open_session(model).infer, bounds)
 
         def rank(part: str) -> Effect:
-            correlation, error = self.losses.singly(open_session(lower([part])).infer)
-            return Effect(part, bounds.share(correlation, error), correlation, error)
+            return Effect(part, *self.losses.singly(open_session(lower([part])).infer))
 
         return keep_fewest(parts, lower, lacking, rank, most=most, watch=watch)
 

@@ -22,8 +22,9 @@ CALIBRATING = 32
 JUDGED = 8
 """Frames of each kind that a precision is judged on; none of them took part in the ranges."""
 
-COMPARED = 48
-"""Frames of each kind that are told from each other: with half as many, their draw decides."""
+COMPARED = 192
+"""Frames of each kind at most that are told from each other. With 48, one draw found an int8 graph
+0.1 points of AUROC better, another 0.4 worse, which on real parts had lost 1.1."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Probe:
         normal: good ones to judge by.
         damaged: with synthetic defects, to judge by.
         compared: gives more of them, a good one and a damaged one at a time: the same at each call.
-            Made when needed, as a hundred frames of a large camera would not fit a laptop.
+            Made when needed, as hundreds of frames of a large camera would not fit a laptop.
     """
 
     calibrating: list[Frame]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -17,15 +16,29 @@ class Effect:
 
     Attributes:
         part: its name.
-        share: of what is allowed that it uses.
         correlation: worst map correlation.
         error: largest relative difference of a score.
     """
 
     part: str
-    share: float
     correlation: float
     error: float
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Why a graph cannot do in another's place.
+
+    Attributes:
+        words: what is wrong.
+        of_scores: whether scores are off, which parts may move that hardly move a map.
+    """
+
+    words: str
+    of_scores: bool = False
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True)
@@ -35,19 +48,19 @@ class Kept:
     Attributes:
         parts: in the higher precision; None where so many would have to stay that it is not worth
             it.
-        lacking: what the graph lacks with fewer, in words; None where nothing had to stay.
+        lacking: what the graph lacks with fewer; None where nothing had to stay.
         effects: of every part, the most harmful first; empty where none had to stay.
     """
 
     parts: tuple[str, ...] | None
-    lacking: str | None
+    lacking: Lack | None
     effects: tuple[Effect, ...]
 
 
 def keep_fewest(
     parts: Sequence[str],
     lower: Callable[[Collection[str]], onnx.ModelProto],
-    lacking: Callable[[onnx.ModelProto], str | None],
+    lacking: Callable[[onnx.ModelProto], Lack | None],
     rank: Callable[[str], Effect],
     *,
     most: int,
@@ -58,7 +71,7 @@ def keep_fewest(
     Args:
         parts: names of what can be lowered one by one.
         lower: makes the graph with these parts, and no others, in the lower precision.
-        lacking: what a graph lacks, in words; None where it may be used.
+        lacking: what a graph lacks; None where it may be used.
         rank: what a part costs alone.
         most: parts that may stay; not all of them.
         watch: called while single parts are measured.
@@ -71,17 +84,17 @@ def keep_fewest(
         watch(done, len(parts))
         effects.append(rank(part))
     watch(len(parts), len(parts))
-    # What is no number harms most.
-    effects.sort(key=lambda effect: -effect.share if effect.share == effect.share else -math.inf)
+    of_scores = lacks.of_scores
+    effects.sort(key=lambda one: -one.error if of_scores else one.correlation)
     order = [effect.part for effect in effects]
 
-    def lacks_with(kept: int) -> str | None:
+    def lacks_with(kept: int) -> Lack | None:
         return lacking(lower(order[kept:]))
 
     # Errors add up, so that less is lacking the more is kept: doubling finds where it is enough,
     # halving where it just is. Few are tried first, as measures this close to a bound waver.
     low = high = 0
-    found: str | None = lacks
+    found: Lack | None = lacks
     while found is not None:
         if high == most:
             return Kept(None, found, tuple(effects))

@@ -31,13 +31,10 @@ from edgefoundad.training.fit import FitSettings, fit  # noqa: E402
 from edgefoundad.training.frames import SourceFrames  # noqa: E402
 from edgefoundad_export.export import export  # noqa: E402
 from edgefoundad_export.half import LARGEST  # noqa: E402
+from edgefoundad_export.losses import HALF, INT8  # noqa: E402
 from edgefoundad_export.overflow import peaks  # noqa: E402
-from edgefoundad_export.precision import (  # noqa: E402
-    HALF_CORRELATION,
-    INT8_CORRELATION,
-    Workshop,
-)
-from edgefoundad_export.probe import Probe  # noqa: E402
+from edgefoundad_export.precision import Workshop  # noqa: E402
+from edgefoundad_export.probe import COMPARED, Probe  # noqa: E402
 from edgefoundad_export.session import open_session, results  # noqa: E402
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend  # noqa: E402
 
@@ -140,7 +137,7 @@ def test_what_is_recorded_holds_on_other_frames(made: Path, unseen: dict[str, li
     for precision in EVERY:
         infer = open_session(made / GRAPHS[precision]).infer
         said[precision] = {kind: results(infer, frames) for kind, frames in unseen.items()}
-    for precision, bar in (("fp16", HALF_CORRELATION), ("int8", INT8_CORRELATION)):
+    for precision, bar in (("fp16", HALF.correlation), ("int8", INT8.correlation)):
         record = manifest.graphs[precision]
         assert bar <= record.map_correlation < 1
         defects = [
@@ -274,7 +271,7 @@ def test_a_precision_that_loses_too_much_is_refused_with_its_table_and_the_other
     first, *table = done.stderr.splitlines()
     assert first.startswith("edgefoundad: error: int8 was not written: ")
     assert " of 14 layers would have to stay in fp32" in first
-    assert "use fp16" in first
+    assert "Use fp16" in first
     correlations = [float(line.split()[0]) for line in table[:-1]]
     assert len(correlations) == 12
     assert correlations == sorted(correlations)
@@ -292,7 +289,9 @@ def test_a_precision_that_loses_too_much_is_refused_with_its_table_and_the_other
 
 @pytest.fixture(scope="module")
 def probe(frames: list[Any]) -> Probe:
-    return Probe(frames[:16], frames[16:24], frames[24:])
+    return Probe(
+        frames[:16], frames[16:24], frames[24:], lambda: zip(frames[:16], frames[16:], strict=True)
+    )
 
 
 def test_a_workshop_keeps_what_overflows_in_fp32_and_says_so(
@@ -328,7 +327,7 @@ def test_a_precision_that_flips_verdicts_on_good_frames_is_refused(
     ratios = {
         wanted: got / wanted / made.score_scale
         for (_, got), (_, wanted) in zip(
-            results(open_session(made.model).infer, probe.normal), shop.normal, strict=True
+            results(open_session(made.model).infer, probe.normal), shop.losses.normal, strict=True
         )
     }
     score, ratio = max(ratios.items(), key=lambda pair: abs(pair[1] - 1))
@@ -360,11 +359,15 @@ def test_frames_to_judge_by_took_no_part_in_calibration(parts: Path, exported: P
     geometry = opened.manifest.geometry
     made = Probe.of(source, geometry, channels="bgr", seed=0)
     assert (len(made.calibrating), len(made.normal), len(made.damaged)) == (32, 8, 8)
-    every = [*made.calibrating, *made.normal, *made.damaged]
+    compared = [frame for pair in made.compared() for frame in pair]
+    assert len(compared) == 2 * COMPARED
+    every = [*made.calibrating, *made.normal, *made.damaged, *compared]
     assert len({frame.tobytes() for frame in every}) == len(every)
     assert {(frame.shape, frame.dtype) for frame in every} == {((480, 640, 3), np.dtype("uint8"))}
     again = Probe.of(source, geometry, channels="bgr", seed=0)
     assert all(map(np.array_equal, every, [*again.calibrating, *again.normal, *again.damaged]))
+    # Made anew at each call, and the same ones.
+    assert all(map(np.array_equal, compared, (f for pair in made.compared() for f in pair)))
     other = Probe.of(source, geometry, channels="bgr", seed=1)
     assert not np.array_equal(other.normal[0], made.normal[0])
 
