@@ -44,7 +44,7 @@ class Story:
         """Run install.sh, with nobody there to answer it."""
         script = ("sh", f"{place}/install.sh")
         done = self.root.run(*script, *words, timeout=1800, offline=offline)
-        assert "\ndone." in done.stdout, done.stdout
+        assert "start edgefoundad@" in done.stdout, done.stdout
 
     def uninstall(self, *words: str) -> None:
         self.root.run("sh", f"{CLONE}/install.sh", "--uninstall", *words)
