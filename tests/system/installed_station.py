@@ -86,6 +86,6 @@ class InstalledStation:
         return self.verdicts(since)
 
 
-def without_a_gap(verdicts: list[Verdict]) -> bool:
-    """Whether every frame that the source gave has a verdict, in one run of the source."""
-    return all(later["index"] == one["index"] + 1 for one, later in pairwise(verdicts))
+def gaps(verdicts: list[Verdict]) -> list[tuple[Verdict, Verdict]]:
+    """The verdicts around frames that have none, in one run of a source."""
+    return [(one, later) for one, later in pairwise(verdicts) if later["index"] != one["index"] + 1]
