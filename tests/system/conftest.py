@@ -19,17 +19,17 @@ from edgefoundad.signing import PrivateKey
 from tests.system.booted_root import BootedRoot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FIGURES = "EDGEFOUNDAD_SYSTEM_FIGURES"
+RESULTS = "EDGEFOUNDAD_SYSTEM_RESULTS"
 
 
 @pytest.fixture(scope="module")
 def figures() -> Iterator[dict[str, Any]]:
-    """What was measured; written to the file that $EDGEFOUNDAD_SYSTEM_FIGURES names, if any."""
+    """What was measured; written to the folder that $EDGEFOUNDAD_SYSTEM_RESULTS names, if any."""
     found: dict[str, Any] = {}
     yield found
-    file = os.environ.get(FIGURES)
-    if file:
-        Path(file).write_text(json.dumps(found, indent=1) + "\n")
+    folder = os.environ.get(RESULTS)
+    if folder:
+        Path(folder, "booted_station.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 @pytest.fixture(scope="module")
