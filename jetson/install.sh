@@ -219,6 +219,10 @@ add_program() {
     set -- --quiet --disable-pip-version-check --no-input --upgrade
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     run "$PROGRAM/bin/python" -m pip install "$@" "$what"
+    if [ -n "$wheels" ]; then
+        # Wheels of the same version may be of newer sources, and pip leaves those be.
+        run "$PROGRAM/bin/python" -m pip install "$@" --force-reinstall --no-deps edgefoundad
+    fi
     [ -z "$copy" ] || run rm -rf "$copy"
 }
 
