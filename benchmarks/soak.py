@@ -100,6 +100,8 @@ def _run(judge: Judge, source: Source, frames: int, backend: str) -> dict[str, A
         ),
         "open_files": sorted({use.open_files for use in warm}),
         "threads": sorted({use.threads for use in warm}),
+        # GLib lets a thread of its own go that had nothing to do for 15 s: fewer is no leak.
+        "threads_grown": max(use.threads for use in warm) - warm[0].threads,
         "latency_ms": counts.latency.to_json(),
     }
 
