@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgefoundad import state
 from edgefoundad.bundle import Bundle
 from edgefoundad.engine import plans
 from edgefoundad.errors import InputError
@@ -48,7 +49,7 @@ def examine(case: Case) -> Iterator[Finding]:
             "fault",
             str(error),
             "there is nothing to judge with",
-            f"edgefoundad deploy FILE --station {name}",
+            f"{'sudo ' if case.unit else ''}edgefoundad deploy FILE --station {name}",
         )
         return
     if not bundle.manifest.graphs:
@@ -62,7 +63,7 @@ def examine(case: Case) -> Iterator[Finding]:
         return
     yield Finding("bundle", "ok", f"{bundle.manifest.name}, every file as its hash says")
     yield from _engine(bundle, config, case)
-    yield _threshold(bundle, config)
+    yield _threshold(bundle, config, case)
 
 
 def _source(config: StationConfig) -> Finding:
@@ -106,17 +107,24 @@ def _engine(bundle: Bundle, config: StationConfig, case: Case) -> Iterator[Findi
     )
 
 
-def _threshold(bundle: Bundle, config: StationConfig) -> Finding:
+def _threshold(bundle: Bundle, config: StationConfig, case: Case) -> Finding:
     made = sorted(calibrations(bundle))
     if config.decision.threshold == "calibrated" and made:
         words = ", ".join(" ".join(one) for one in made)
         return Finding("threshold", "ok", f"calibrated on this machine ({words})")
     if not bundle.manifest.threshold.provisional:
         return Finding("threshold", "ok", "the bundle's own, with its guarantee")
+    mend = f"edgefoundad calibrate {bundle.path} GOOD_PARTS"
+    if case.unit:
+        # As the service, or the station would never find it.
+        mend = (
+            f"sudo -u edgefoundad env EDGEFOUNDAD_STATE={state.root()} {mend}; "
+            f"sudo systemctl reload edgefoundad@{case.station}"
+        )
     return Finding(
         "threshold",
         "note",
         "the bundle's own, which is provisional",
         "it aims at a rate of false alarms and promises none",
-        f"edgefoundad calibrate {bundle.path} GOOD_PARTS",
+        mend,
     )
