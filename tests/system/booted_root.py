@@ -60,7 +60,9 @@ class BootedRoot:
     def boot(self) -> None:
         """Start it, and wait until systemd has started everything."""
         log = self.folder.with_name(f"{self.folder.name}.boot.log")
-        words = ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--boot"]
+        # It goes with the tests, also where those are killed.
+        words = ["setpriv", "--pdeathsig=TERM", "systemd-nspawn", "--quiet"]
+        words += ["--directory", str(self.folder), "--boot"]
         # Neither a service manager nor a list of machines is needed on the host.
         words += ["--register=no", "--keep-unit", f"--machine=root-{os.getpid()}"]
         with log.open("wb") as stream:
