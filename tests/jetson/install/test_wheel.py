@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,13 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of a copy of the sources."""
-    if not importlib.util.find_spec("setuptools"):
-        pytest.skip("needs setuptools")
+    try:
+        found = version("setuptools")
+    except PackageNotFoundError:
+        found = "0"
+    # As pyproject.toml asks for; a fresh venv of an old Python has an older one.
+    if int(found.partition(".")[0]) < 77:
+        pytest.skip("needs setuptools 77")
     copy = tmp_path_factory.mktemp("sources")
     for one in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / one, copy)
