@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Write, check and describe a station's config file.")
 
-PLACE = Path("/etc/edgefoundad")
-"""Where the service looks for <station>.toml."""
-
 
 @app.command("init")
 def init(

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgefoundad.cli import console
-from edgefoundad.cli.config import PLACE
+from edgefoundad.cli import console, stations
 
 if TYPE_CHECKING:
     from edgefoundad_jetson.doctor.finding import Finding
-
-SERVICE_STATE = Path("/var/lib/edgefoundad")
-"""Where the service keeps its state, which no shell is told."""
 
 _SIGNS = {
     "ok": "[green]✓[/]",
@@ -43,11 +38,11 @@ def command(
     Exit codes: 0 where nothing keeps parts from being judged, 1 where something does (a fault, ✗).
     """
     from edgefoundad_jetson.doctor import Case, examine
+    from edgefoundad_jetson.install.places import CONFIG
 
-    file = config or (PLACE / f"{station}.toml" if station else None)
-    told = any(os.environ.get(name) for name in ("EDGEFOUNDAD_STATE", "STATE_DIRECTORY"))
-    if station and not told and SERVICE_STATE.is_dir():
-        os.environ["EDGEFOUNDAD_STATE"] = str(SERVICE_STATE)
+    file = config or (CONFIG / f"{station}.toml" if station else None)
+    if station:
+        stations.use_service_state()
     name = station or (file.stem if file else None)
     case = Case(config=file, station=name, unit=station is not None)
     found = list(examine(case))

@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 
 Station = Annotated[str, typer.Option("--station", metavar="NAME", help="The station.")]
 
-SERVICE_STATE = Path("/var/lib/edgefoundad")
-"""Where the service keeps its state; whoever deploys from a shell is not told by systemd."""
+
+def use_service_state() -> None:
+    """Take the service's state where it is installed: whoever calls from a shell is told of none.
+
+    Where this shell names a state, that is used.
+    """
+    from edgefoundad_jetson.install.places import STATE
+
+    told = any(os.environ.get(name) for name in ("EDGEFOUNDAD_STATE", "STATE_DIRECTORY"))
+    if not told and STATE.is_dir():
+        os.environ["EDGEFOUNDAD_STATE"] = str(STATE)
 
 
 def releases(station: str) -> Releases:
@@ -27,9 +36,7 @@ def releases(station: str) -> Releases:
     """
     from edgefoundad_jetson.releases import Releases, station_folder
 
-    told = any(os.environ.get(name) for name in ("EDGEFOUNDAD_STATE", "STATE_DIRECTORY"))
-    if not told and SERVICE_STATE.is_dir():
-        os.environ["EDGEFOUNDAD_STATE"] = str(SERVICE_STATE)
+    use_service_state()
     return Releases(station_folder(station))
 
 

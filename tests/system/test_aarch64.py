@@ -189,24 +189,24 @@ def test_it_judges_as_here(
     edgefoundad: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
 ) -> None:
-    work = device.path / "work"
-    shutil.copytree(exported, work / "flange")
+    kit = device.path / "kit"
+    shutil.copytree(exported, kit / "flange")
     for number, name in enumerate(IMAGES):
-        (work / "images").mkdir(exist_ok=True)
-        shutil.copy(parts / f"test/{name}.png", work / f"images/{number}.png")
-    wheels = fetched(work / "wheels", tmp_path)
+        (kit / "images").mkdir(exist_ok=True)
+        shutil.copy(parts / f"test/{name}.png", kit / f"images/{number}.png")
+    wheels = fetched(kit / "wheels", tmp_path)
 
     device.run("venv", "python3", "-m", "venv", "/venv")
     device.run(
-        "install", "/venv/bin/pip", "install", "--no-index", "--find-links=/work/wheels",
+        "install", "/venv/bin/pip", "install", "--no-index", "--find-links=/kit/wheels",
         "--only-binary=:all:", "--no-compile", "edgefoundad",
     )  # fmt: skip
     program, options = "/venv/bin/edgefoundad", ("--json", "--backend", "onnxruntime")
-    proof = json.loads(device.run("verify", program, "verify", "/work/flange", *options))
+    proof = json.loads(device.run("verify", program, "verify", "/kit/flange", *options))
     assert proof["passed"]
     assert proof["frames"] == 5
-    said = device.run("run", program, "run", "/work/flange", "/work/images", *options)
-    here = edgefoundad("run", exported, work / "images", *options)
+    said = device.run("run", program, "run", "/kit/flange", "/kit/images", *options)
+    here = edgefoundad("run", exported, kit / "images", *options)
     assert here.returncode == 0, here.stderr
 
     (*there, summary), (*expected, _) = lines(said), lines(here.stdout)

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from edgefoundad import state
 from edgefoundad.errors import InputError
+from edgefoundad_jetson.install.places import STATE
 
 STATIONS = "stations"
 JOURNAL = "verdicts"
 REJECTS = "rejects"
-
-SERVICE = Path("/var/lib/edgefoundad")
-"""The service's state, for whoever is not the service."""
 
 
 def journal_folder(station: str) -> Path:
@@ -34,7 +32,8 @@ def find_journal(named: str) -> Path:
     Raises:
         InputError: there is none.
     """
-    stations = [root / STATIONS for root in (state.root(), SERVICE)]
+    # The service's as well: whoever reads it is not the service.
+    stations = [root / STATIONS for root in (state.root(), STATE)]
     tried = [Path(named)]
     if Path(named).name == named and named not in {".", ".."}:
         tried += [folder / named for folder in stations]
