@@ -11,6 +11,7 @@ growth is what came after the first tenth. Needs GStreamer.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -68,14 +69,14 @@ def soak(frames: int, bundle: Path | None) -> dict[str, Any]:
 
 
 def _run(judge: Judge, source: Source, frames: int, backend: str) -> dict[str, Any]:
-    readings: list[tuple[int, Usage]] = []
+    readings: list[tuple[int, Usage, int]] = []
     every = max(1, frames // READINGS)
     began = time.monotonic()
 
     def read(outcome: Outcome) -> None:
         done = outcome.frame.index + 1
         if done % every == 0 and done < frames:
-            readings.append((done, usage()))
+            readings.append((done, usage(), _threads()))
             if done % (every * READINGS // 20) == 0:
                 rate = done / (time.monotonic() - began)
                 print(f"{done} frames, {rate:.0f}/s: {readings[-1][1]}", file=sys.stderr)
@@ -84,7 +85,7 @@ def _run(judge: Judge, source: Source, frames: int, backend: str) -> dict[str, A
 
     loop = Loop(lambda: source, judge, source=source, sinks=[read])
     counts = loop.run()
-    warm = [use for done, use in readings if done >= frames / 10]
+    warm = [use for done, use, _ in readings if done >= frames / 10]
     # A tenth of the readings at either end: a single one may meet a moment's buffer.
     few = max(1, len(warm) // 10)
     return {
@@ -99,11 +100,18 @@ def _run(judge: Judge, source: Source, frames: int, backend: str) -> dict[str, A
             2,
         ),
         "open_files": sorted({use.open_files for use in warm}),
-        "threads": sorted({use.threads for use in warm}),
-        # GLib lets a thread of its own go that had nothing to do for 15 s: fewer is no leak.
-        "threads_grown": max(use.threads for use in warm) - warm[0].threads,
+        "threads": sorted({threads for done, _, threads in readings if done >= frames / 10}),
         "latency_ms": counts.latency.to_json(),
     }
+
+
+def _threads() -> int:
+    """Threads of this process, without those that GLib lets go when they are idle for 15 s."""
+    found = 0
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # It ended meanwhile.
+            found += not (task / "comm").read_text().startswith("pool-")
+    return found
 
 
 if __name__ == "__main__":

@@ -34,6 +34,4 @@ def test_frames_by_the_thousand_leave_nothing_behind(tmp_path: Path) -> None:
     assert figures["accounted_for"]
     assert figures["resident_mib_grown"] <= 5
     assert len(figures["open_files"]) == 1
-    # On a slow machine it lasts long enough for a thread of GLib's to go that had nothing to do.
-    assert figures["threads_grown"] == 0
-    assert len(figures["threads"]) <= 2
+    assert len(figures["threads"]) == 1
