@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,14 +53,21 @@ def deploy(
     given up by the station, 4 the machine of --host cannot be reached. After 2 and 3 the station
     runs what it ran.
     """
-    with _packed(source, sign) as file:
+    with contextlib.ExitStack() as packed:
+        file = packed.enter_context(_packed(source, sign))
         if host:
             words = ["deploy", "--station", station, "--wait", str(wait)]
             words += ["--unsigned"] * unsigned + ["--another-part"] * another_part
             words += ["--json"] * as_json
             raise typer.Exit(Host.parse(host).run(words, upload=file))
         _deploy(
-            file, station, unsigned=unsigned, another_part=another_part, wait=wait, as_json=as_json
+            file,
+            station,
+            opened=packed.close,
+            unsigned=unsigned,
+            another_part=another_part,
+            wait=wait,
+            as_json=as_json,
         )
 
 
@@ -74,8 +81,8 @@ def rollback(
         words = ["rollback", "--station", station] + ["--json"] * as_json
         raise typer.Exit(Host.parse(host).run(words))
     releases = stations.releases(station)
-    with stations.as_its_owner(releases.folder):
-        now = releases.roll_back("asked for")
+    stations.become_owner(releases.folder)
+    now = releases.roll_back("asked for")
     told = _tell(releases, as_json=as_json)
     if as_json:
         console.print_json({"station": station, "release": now.hash, "told": told})
@@ -108,16 +115,23 @@ def _packed(source: Path, sign: str | None) -> Iterator[Path]:
 
 
 def _deploy(
-    file: Path, station: str, *, unsigned: bool, another_part: bool, wait: int, as_json: bool
+    file: Path,
+    station: str,
+    *,
+    opened: Callable[[], None],
+    unsigned: bool,
+    another_part: bool,
+    wait: int,
+    as_json: bool,
 ) -> None:
     from edgefoundad.archive import opening
 
     releases = stations.releases(station)
-    # Opened by whoever calls: the station's user need not be allowed to read the file.
-    with (
-        opening(file, trust=trust_unless(unsigned)) as archive,
-        stations.as_its_owner(releases.folder),
-    ):
+    with opening(file, trust=trust_unless(unsigned)) as archive:
+        # Opened, and removed where it was made for this, by whoever calls: the station's user need
+        # not be allowed to.
+        opened()
+        stations.become_owner(releases.folder)
         running = _running(releases, as_json=as_json)
         if running and not another_part:
             _refuse_another_part(running, archive)

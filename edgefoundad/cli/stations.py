@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,28 +38,22 @@ def releases(station: str) -> Releases:
     return Releases(station_folder(station))
 
 
-@contextlib.contextmanager
-def as_its_owner(folder: Path) -> Iterator[None]:
-    """Let root act as the owner of a folder, so that the service can use what is written there.
+def become_owner(folder: Path) -> None:
+    """Have this process give root up for the owner of a folder, for good.
 
-    For whoever is not root, nothing changes.
+    The service can use what is written there from now on, and what it wrote there itself, an engine
+    as well, is never run as root. For whoever is not root, nothing changes.
     """
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     owner = nearest.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
-        yield
         return
     import pwd
 
-    groups = os.getgroups()
     try:
         # Its groups as well: they open the camera and the GPU to it.
-        with contextlib.suppress(KeyError):
-            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
-        os.setegid(owner.st_gid)
-        os.seteuid(owner.st_uid)
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
+        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+    except KeyError:
+        os.setgroups([])
+    os.setresgid(owner.st_gid, owner.st_gid, owner.st_gid)
+    os.setresuid(owner.st_uid, owner.st_uid, owner.st_uid)

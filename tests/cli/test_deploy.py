@@ -258,6 +258,32 @@ def test_root_deploys_for_the_user_that_the_station_runs_as(
         assert path.stat().st_uid == user.pw_uid, path
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give it up")
+def test_root_is_given_up_for_good(tmp_path: Path) -> None:
+    user = pwd.getpwnam("nobody")
+    os.chown(tmp_path, user.pw_uid, user.pw_gid)
+    code = """
+import os, sys
+from pathlib import Path
+from edgefoundad.cli.stations import become_owner
+
+become_owner(Path(sys.argv[1]) / "not there yet")
+for regain in (lambda: os.seteuid(0), lambda: os.setresuid(0, 0, 0), lambda: os.setegid(0)):
+    try:
+        regain()
+    except PermissionError:
+        continue
+    raise SystemExit("root again")
+print(*os.getresuid(), *os.getresgid(), 0 in os.getgroups())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    owner = (user.pw_uid,) * 3 + (user.pw_gid,) * 3
+    assert done.stdout.split() == [*map(str, owner), "False"]
+
+
 def test_two_of_one_station_do_not_run(station: Station, service: Callable[..., Any]) -> None:
     service("idles")
     code = (
