@@ -150,6 +150,7 @@ class Workshop:
             INT8,
             most=most,
             watch=_watch(progress, "measuring int8 layer by layer"),
+            comparing=_watch(progress, "comparing what int8 finds, at most"),
         )
         if found.parts is None:
             raise GateError(
@@ -170,9 +171,10 @@ class Workshop:
         *,
         most: int,
         watch: Watch,
+        comparing: Watch = lambda done, total: None,
     ) -> Kept:
         def lacking(model: onnx.ModelProto) -> Lack | None:
-            return self.losses.lacking(open_session(model).infer, bounds)
+            return self.losses.lacking(open_session(model).infer, bounds, comparing)
 
         def rank(part: str) -> Effect:
             return Effect(part, *self.losses.singly(open_session(lower([part])).infer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from edgefoundad.metrics import auroc
 from edgefoundad_export.losses import HALF, INT8, Bounds, Losses, Lost, lost
-from edgefoundad_export.probe import Probe
+from edgefoundad_export.probe import COMPARED, Probe
 
 SPREAD = 0.1
 """Standard deviation of good scores, as a share of them."""
@@ -117,7 +118,12 @@ class Line:
 
 @pytest.mark.parametrize(
     ("fall", "bounds", "fine"),
-    [(0.02, INT8, False), (0.001, INT8, True), (0.01, HALF, False), (0.0001, HALF, True)],
+    [
+        (0.02, INT8, False),
+        (0.001, INT8, True),
+        (0.01, replace(INT8, detection=0.1), False),
+        (0.0001, replace(INT8, detection=0.1), True),
+    ],
 )
 def test_defects_that_fall_back_among_good_parts_are_lacking(
     fall: float, bounds: Bounds, fine: bool
@@ -157,7 +163,7 @@ def test_what_is_clear_is_seen_on_few_frames_and_what_is_not_on_all() -> None:
 def test_scores_that_are_all_as_much_higher_lose_nothing() -> None:
     line = Line()
     doubled = line.graph(lambda number, score: 2 * score)
-    assert line.losses.lacking(doubled, HALF) is None
+    assert line.losses.lacking(doubled, INT8) is None
     assert line.losses.figures(doubled).score_scale == pytest.approx(2)
     fell = line.losses.detection_lost(doubled, 2.0, allowed=0.1)
     assert (fell.points, fell.error) == pytest.approx((0, 0), abs=1e-9)
@@ -175,6 +181,19 @@ def test_one_score_that_is_off_is_told_before_the_many_are_compared(wrong: float
     assert lack.of_scores
     assert "a score differs from fp32's by" in str(lack)
     assert line.asked - before == 8 + 8 + 8
+
+
+def test_fp16_is_not_compared_on_many_frames_and_int8_says_how_far_it_is() -> None:
+    line, said = Line(), []
+    losses = line.losses
+    before = line.asked
+    same = line.graph(lambda number, score: score)
+    assert losses.lacking(same, HALF, lambda *told: said.append(told)) is None
+    assert (line.asked - before, said) == (8 + 8 + 8, [])
+    assert losses.lacking(same, INT8, lambda *told: said.append(told)) is None
+    assert said[0][0] == 1
+    assert [done for done, _ in said] == list(range(1, len(said) + 1))
+    assert {total for _, total in said} == {COMPARED}
 
 
 def test_compared_scores_that_are_no_numbers_are_lacking() -> None:
