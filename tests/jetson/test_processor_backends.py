@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -23,6 +24,23 @@ from edgefoundad_jetson.backends.openvino import OpenVinoBackend, has_bfloat16
 Make = Callable[..., Backend]
 
 KINDS = [OnnxRuntimeBackend, OpenVinoBackend]
+
+
+SIGNALLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from edgefoundad.bundle import Bundle
+from edgefoundad_jetson.backends.%s import %s as Backend
+
+bundle = Bundle.open(Path(sys.argv[1]))
+signal.signal(signal.SIGHUP, lambda *_: print("answered", flush=True))
+held = [Backend(bundle)]
+thread = threading.Thread(target=lambda: held.pop().close())
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+"""A station whose backend is replaced: it is loaded on one thread, and closed on another."""
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
@@ -171,6 +189,15 @@ def reseal(folder: Path) -> Bundle:
     text = (folder / contract.MANIFEST).read_text()
     contract.seal(folder, Manifest.model_validate_json(text))
     return Bundle.open(folder)
+
+
+def test_a_signal_after_it_was_closed_on_another_thread_is_answered(
+    make: Make, bundle: Path
+) -> None:
+    code = SIGNALLED % (make.__module__.rpartition(".")[2], make.__name__)
+    words = [sys.executable, "-c", code, str(bundle)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "answered\n"), done.stderr
 
 
 def test_a_bundle_without_a_graph_says_how_to_make_one(make: Make, bundle: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,25 @@ SETTINGS = {
 BFLOAT16 = {"INFERENCE_PRECISION_HINT": "bf16"}
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO's own, one for the life of the process.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and takes the memory back
+    where the last Core goes, on whichever thread that is. The first thread's next signal, a reload
+    or a stop, would then be a segmentation fault.
+
+    Source: SigAltStackSetup of the plugin (openvinotoolkit/openvino#11894).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def has_bfloat16() -> bool:
     """Whether OpenVINO is here, on a CPU that multiplies in bfloat16."""
     try:
-        import openvino
-
-        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError):  # It is said where it is loaded.
         return False
 
@@ -81,7 +95,7 @@ class OpenVinoBackend:
             ) from None
         self.graph: GraphRecord
         self.graph, path = find_graph(bundle, precision, safe=safe)
-        core = openvino.Core()
+        core = _core()
         try:
             # Named, because else every other format's reader tries a broken file too, aloud.
             reader = FrontEndManager().load_by_framework("onnx")
