@@ -15,6 +15,7 @@ from edgefoundad_jetson.backends.ends import first_line
 from edgefoundad_jetson.backoff import Backoff
 from edgefoundad_jetson.handover import Handover
 from edgefoundad_jetson.sources.source import Source, SourceLostError
+from edgefoundad_jetson.switch import Switch
 
 OPEN_SECONDS = 20.0
 """What opening a source may take: to find a camera on a network takes some."""
@@ -60,7 +61,7 @@ class Capture:
         *,
         backoff: Backoff,
         tell: Callable[[Loss], None],
-        paused: threading.Event,
+        paused: Switch,
     ) -> None:
         """Take a source over; it is closed here.
 

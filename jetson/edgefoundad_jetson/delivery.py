@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from edgefoundad_jetson.backends.ends import first_line
 from edgefoundad_jetson.backoff import Backoff
 from edgefoundad_jetson.outcome import Outcome
+from edgefoundad_jetson.switch import Switch
 
 Sink = Callable[[Outcome], None]
 """Takes an outcome, without its pixels and its map. Where it raises an OSError (a full disk, a
@@ -49,7 +50,7 @@ class Delivery:
         """Begin."""
         self._thread.start()
 
-    def put(self, outcome: Outcome, stopping: threading.Event) -> None:
+    def put(self, outcome: Outcome, stopping: Switch) -> None:
         """Hand an outcome over; waits where `DEPTH` of them wait already, unless that is set.
 
         Then it waits with them, and counts as undelivered if nobody takes it.

@@ -26,6 +26,7 @@ from edgefoundad_jetson.nvmm.errors import SurfaceUnusableError
 from edgefoundad_jetson.outcome import Outcome, Standing
 from edgefoundad_jetson.sources.source import Source
 from edgefoundad_jetson.statistics import Statistics
+from edgefoundad_jetson.switch import Switch
 
 STOP_SECONDS = 0.4
 """What the source, and then the sinks, may take to end."""
@@ -114,7 +115,7 @@ class Loop:
         self._settings = settings or LoopSettings()
         self._watchers = list(watchers)
         self._handover = Handover()
-        self._paused, self._stopping = threading.Event(), threading.Event()
+        self._paused, self._stopping = Switch(), Switch()
         self._capture = Capture(
             source,
             reopen,

@@ -16,6 +16,7 @@ from edgefoundad_jetson.config.station_config import StationConfig
 from edgefoundad_jetson.service.detector import Detector
 from edgefoundad_jetson.service.origin import Origin
 from edgefoundad_jetson.service.status import EVERY_SECONDS, StatusLine
+from edgefoundad_jetson.switch import Switch
 
 if TYPE_CHECKING:
     from edgefoundad_jetson.service.station import Station
@@ -37,7 +38,7 @@ class Attendant:
             reread: reads its file again; raises InputError where that is wrong.
         """
         self._station, self._reread = station, reread
-        self._asked, self._ended = threading.Event(), threading.Event()
+        self._asked, self._ended = Switch(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="attendant", daemon=True)
         self._line = StatusLine()
         self._reload_fault: str | None = None
