@@ -103,11 +103,12 @@ def logs(
         int, typer.Option("--lines", "-n", min=1, metavar="N", help="The last ones.")
     ] = 100,
 ) -> None:
-    """Show what a station and its engine's build have logged, as journalctl does."""
+    """Show what a station and its engine's builds have logged, as journalctl does."""
     from edgefoundad.errors import InputError
+    from edgefoundad_jetson.install.places import BESIDE
     from edgefoundad_jetson.station_name import checked
 
-    units = [f"--unit={unit}@{checked(station)}" for unit in ("edgefoundad", "edgefoundad-engine")]
+    units = [f"--unit={unit}@{checked(station)}" for unit in ("edgefoundad", *BESIDE)]
     if shutil.which("journalctl") is None:
         raise InputError("found no journalctl: a station without systemd logs to its own stderr")
     os.execvp(

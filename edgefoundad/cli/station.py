@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgefoundad.bundle import Bundle
     from edgefoundad_jetson.config.station_config import StationConfig
     from edgefoundad_jetson.service.origin import Origin
 
@@ -25,7 +24,15 @@ def command(
         bool,
         typer.Option(
             "--build-engine",
-            help="Only build and prove the TensorRT engine, where there is TensorRT and none yet.",
+            help="Only build and prove the TensorRT engine, where there is TensorRT and was never "
+            "one.",
+        ),
+    ] = False,
+    rebuild_engine: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild-engine",
+            help="Only build one that is missing, after an upgrade say, and tell the station.",
         ),
     ] = False,
 ) -> None:
@@ -40,19 +47,30 @@ def command(
     Exit codes: 0 stopped, 2 the file, the bundle or the source is wrong (starting again does not
     help), 3 nothing passes the golden frames, 4 the source or the backend is gone: start again.
     """
-    from edgefoundad.errors import InputError
+    from edgefoundad.cli import station_engine
+    from edgefoundad.errors import InputError, LostError
     from edgefoundad_jetson.address import redacted
+    from edgefoundad_jetson.presence import TakenError
     from edgefoundad_jetson.service.notify import Notifier
     from edgefoundad_jetson.service.station import Station
 
     name = station or file.stem
     config, origin = _read(file, name)
+    if build_engine and rebuild_engine:
+        raise InputError("--build-engine and --rebuild-engine do not go together")
     if build_engine:
-        _build_engine(origin.current(), config)
+        station_engine.build(origin.current(), config, say=_say)
+        return
+    if rebuild_engine:
+        station_engine.rebuild(name, origin.current(), config, say=_say)
         return
     notifier = Notifier()
     running = Station(name, config, origin, notifier=notifier, say=_say)
-    statistics = running.run(lambda: _read(file, name))
+    try:
+        statistics = running.run(lambda: _read(file, name))
+    except (TakenError, OSError) as error:
+        # The other may be about to end, the disk may be full: starting again may help.
+        raise LostError(str(error)) from error
     notifier.close()
     if not running.stopped:
         raise InputError(
@@ -75,37 +93,6 @@ def _read(file: Path, station: str) -> tuple[StationConfig, Origin]:
         # Before anything is looked for there.
         os.environ["EDGEFOUNDAD_STATE"] = config.service.state
     return config, origin_of(config, station)
-
-
-def _build_engine(bundle: Bundle, config: StationConfig) -> None:
-    """Build and prove an engine, where this machine can and has none that may be loaded.
-
-    Raises:
-        GateError: none was proved.
-        InputError: the bundle has no such graph, or there is no room.
-    """
-    import importlib.util
-    from typing import get_args
-
-    from edgefoundad.cli import engine
-    from edgefoundad.engine import Product
-    from edgefoundad.machine import find_gpu
-    from edgefoundad_jetson.usable_engine import usable_engine
-
-    if find_gpu() is None or not any(importlib.util.find_spec(one) for one in get_args(Product)):
-        _say("no engine is needed: there is no GPU here, or no TensorRT")
-        return
-    if config.backend.name not in ("auto", "tensorrt"):
-        _say(f"no engine is needed: the file asks for {config.backend.name}")
-        return
-    found, reasons = usable_engine(bundle)
-    for reason in reasons:
-        _say(reason)
-    if found:
-        _say(f"the {found.words} is there")
-        return
-    precision = None if config.backend.precision == "auto" else config.backend.precision
-    engine.build(bundle.path, precision=precision, strict=False, triton=None, as_json=False)
 
 
 def _say(line: str) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edgefoundad.bundle import Bundle
 from edgefoundad.engine import BuildOptions, EngineRecord, discard, mark_proved
+from edgefoundad.engine_refusal import forget_refusal, note_refusal
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison
 from edgefoundad.manifest import Precision
-from edgefoundad_export.engine import build_engine
+from edgefoundad_export.engine import as_exported, build_engine
 from edgefoundad_export.tensorrt import Progress
 
 LOWEST_LEVEL = 0
@@ -53,7 +54,8 @@ def prove_engines(
     """Build engines until each precision has one that is proved, and keep only those.
 
     Of every precision the rungs of `build_ladder` are tried in order. Those in fp32 that were not
-    asked for come last, and only where nothing else was proved.
+    asked for come last, and only where nothing else was proved. That none was is noted, so that a
+    station's start does not repeat it.
 
     Args:
         bundle: with graphs.
@@ -72,6 +74,7 @@ def prove_engines(
         GateError: `strict`, and an engine was refused.
     """
     proved: list[EngineRecord] = []
+    refusals: list[str] = []
 
     def climb(rungs: list[Rung]) -> None:
         for precision, options in rungs:
@@ -93,12 +96,17 @@ def prove_engines(
             if strict:
                 raise GateError(f"{bundle.path} on this machine: {refusal}")
             say(refusal)
+            refusals.append(refusal)
 
     for precision in precisions:
         climb([rung for rung in build_ladder(bundle, precision) if rung[0] == precision])
     if not proved and "fp32" not in precisions:
         climb(build_ladder(bundle, "fp32"))
-    return proved[0] if proved else None
+    if not proved:
+        note_refusal(bundle, as_exported(bundle, precisions[0]), refusals[-1])
+        return None
+    forget_refusal(bundle)
+    return proved[0]
 
 
 def _judge(

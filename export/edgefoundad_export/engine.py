@@ -127,6 +127,21 @@ def identify(
     )
 
 
+def as_exported(bundle: Bundle, precision: Precision) -> EngineIdentity:
+    """What the engine of a graph as it was exported would depend on, here and now.
+
+    Raises:
+        InputError: the bundle has no such graph, or there is no TensorRT.
+    """
+    graph = graph_file(bundle, precision, BuildOptions())
+    if graph is None:
+        raise InputError(f"bundle {bundle.path} has no graph in {precision}")
+    product, trt = load_tensorrt(None)
+    return identify(
+        bundle, graph, precision, BuildOptions(), product=product, version=trt.__version__
+    )
+
+
 def timing_cache(identity: EngineIdentity) -> Path:
     """Where what was learned of kernels' speeds is kept, for every bundle of this machine."""
     belongs = f"{identity.gpu} {identity.compute_capability}"

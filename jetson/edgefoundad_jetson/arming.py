@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edgefoundad import engine
 from edgefoundad.bundle import GOLDEN, Bundle
 from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison, GoldenFrames, gate
@@ -16,6 +17,7 @@ from edgefoundad_jetson.backends.ends import Ends, find_graph, first_line
 from edgefoundad_jetson.calibration_record import calibrations, is_calibrated
 from edgefoundad_jetson.deciding import Deciding, deciding_threshold, drift_limit
 from edgefoundad_jetson.ladder import BackendName, Rung, Step, ladder, missing_engine
+from edgefoundad_jetson.usable_engine import usable_engine
 
 FASTER = 1.25
 """How much faster another rung must be than the one that was armed last: a measurement's noise must
@@ -64,6 +66,7 @@ class Armed:
         aside: what does not hold of the step on which it stands.
         others: what would have held as well, with its time.
         advice: how this machine could do better; None where nothing is known.
+        since: when, as engines' records have it.
     """
 
     bundle: Bundle
@@ -75,6 +78,7 @@ class Armed:
     aside: list[Refusal]
     others: list[tuple[Rung, float]]
     advice: str | None
+    since: str = field(default_factory=engine.now)
 
     def __enter__(self) -> Armed:
         return self
@@ -85,6 +89,12 @@ class Armed:
     def remember(self) -> None:
         """Have the next start stand here again, unless another rung is clearly better."""
         timing.remember(self.bundle, self.rung)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether an engine was proved on this machine since, which was not tried."""
+        found, _ = usable_engine(self.bundle)
+        return found is not None and (found.proved or "") > self.since
 
     @property
     def uncalibrated(self) -> str | None:

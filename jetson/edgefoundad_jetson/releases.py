@@ -144,10 +144,10 @@ class Releases:
             try:
                 record = self._change(self._counted)
             except InputError:
-                if not record.previous:
-                    raise
-                # Nothing can be written, so that its starts are not counted: it cannot be tried.
-                return self._open(record.previous)
+                # Nothing can be written, so that its starts are not counted: it is not tried while
+                # there is another.
+                if record.previous:
+                    return self._open(record.previous)
         if not record.current:
             raise InputError(f"{self.folder} has no release: run `edgefoundad deploy` first")
         try:

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgefoundad.bundle import Bundle
+from edgefoundad import engine
+from edgefoundad.bundle import Bundle, sha256
+from edgefoundad.engine import EngineRecord
 from edgefoundad.geometry import Geometry, Size
 from edgefoundad.manifest import GraphRecord, Threshold
 from edgefoundad_jetson.backends.backend import Backend
@@ -338,3 +340,41 @@ def board(surface_library: Path) -> Iterator[Board]:
     native.fake_reset(None)
     for buffer in list(made.buffers.values()):
         made.destroy(buffer)
+
+
+@pytest.fixture
+def engine_of() -> Callable[..., EngineRecord]:
+    """(bundle, **changes of the record) → an engine that was proved just now, and is none."""
+
+    def write(bundle: Bundle, **changes: Any) -> EngineRecord:
+        identity = {
+            "product": "tensorrt_rtx",
+            "version": "none",
+            "gpu": engine.UNKNOWN,
+            "compute_capability": engine.UNKNOWN,
+            "l4t": None,
+            "graph_sha256": bundle.manifest.files["model.onnx"].sha256,
+            "precision": "fp32",
+            "options": engine.BuildOptions(),
+            **changes,
+        }
+        key = engine.EngineIdentity.model_validate(identity).key
+        plan = engine.folder(bundle) / f"{key}.plan"
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        plan.write_bytes(b"plan")
+        record = engine.EngineRecord.model_validate(
+            {
+                **identity,
+                "plan": plan.name,
+                "sha256": sha256(plan),
+                "size": 4,
+                "workspace": None,
+                "seconds": 1.0,
+                "made": engine.now(),
+                "proved": engine.now(),
+            }
+        )
+        engine.write_record(bundle, record)
+        return record
+
+    return write

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgefoundad.engine import EngineRecord
 from edgefoundad_jetson.doctor import Case, Finding, examine
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -182,40 +183,14 @@ def test_a_bundle_that_was_altered_is_a_fault(
 
 
 def test_an_engine_of_another_release_is_stale_and_said_to_be(
-    jetson: Path, bundle: Path, tmp_path: Path
+    jetson: Path, bundle: Path, tmp_path: Path, engine_of: Callable[..., EngineRecord]
 ) -> None:
-    from edgefoundad import engine
-    from edgefoundad.bundle import Bundle, sha256
+    from edgefoundad.bundle import Bundle
+    from edgefoundad.engine_refusal import note_refusal
     from edgefoundad_jetson.config import template
 
     opened = Bundle.open(bundle)
-    identity = {
-        "product": "tensorrt",
-        "version": "10.3.0",
-        "gpu": "Orin",
-        "compute_capability": "8.7",
-        "l4t": "36.4.0",
-        "graph_sha256": opened.manifest.files["model.onnx"].sha256,
-        "precision": "fp32",
-        "options": engine.BuildOptions(),
-    }
-    key = engine.EngineIdentity.model_validate(identity).key
-    plan = engine.folder(opened) / f"{key}.plan"
-    plan.parent.mkdir(parents=True)
-    plan.write_bytes(b"plan")
-    record = engine.EngineRecord.model_validate(
-        {
-            **identity,
-            "plan": plan.name,
-            "sha256": sha256(plan),
-            "size": 4,
-            "workspace": None,
-            "seconds": 1.0,
-            "made": engine.now(),
-            "proved": engine.now(),
-        }
-    )
-    engine.write_record(opened, record)
+    record = engine_of(opened, product="tensorrt", version="10.3.0", gpu="Orin", l4t="36.4.0")
     file = tmp_path / "line-3.toml"
     given = {"source": {"uri": str(tmp_path)}, "service": {"bundle": str(bundle)}}
     file.write_text(template.write("line-3", given))
@@ -223,7 +198,12 @@ def test_an_engine_of_another_release_is_stale_and_said_to_be(
     (found,) = by_subject(case, "engine")
     assert found.level == "warning"
     assert "was built for Orin" in found.what
-    assert found.mend == "sudo systemctl restart edgefoundad-engine@line-3"
+    assert found.mend == "sudo systemctl restart edgefoundad-rebuild@line-3"
+    # A unit that was refused before would not try again.
+    note_refusal(opened, record, "map correlation 0.2")
+    (found,) = by_subject(case, "engine")
+    assert "map correlation 0.2" in found.what
+    assert f"edgefoundad export {bundle} --trt; sudo systemctl reload" in found.mend
 
 
 def test_it_fits_a_terminal_of_80_columns() -> None:

@@ -58,7 +58,7 @@ def test_systemd_has_nothing_to_say_about_them(root: Path, devices: bool) -> Non
     if devices:
         drop_in = "edgefoundad@.service.d"
         shutil.copytree(UNITS / drop_in, root / "etc/systemd/system" / drop_in)
-    units = ("edgefoundad@line.service", "edgefoundad-engine@line.service")
+    units = [f"edgefoundad{one}@line.service" for one in ("", "-engine", "-rebuild")]
     done = analyze(root, "verify", *units, "edgefoundad-clocks.service")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.system.story import CLONE, FPS, Story
 
 LINE_1 = ("first.efad", "--station", "line-1", "--source", "test://")
-UNITS = ("edgefoundad@line-1.service", "edgefoundad-engine@line-1.service")
+UNITS = [f"edgefoundad{one}@line-1.service" for one in ("", "-engine", "-rebuild")]
 
 SHORT_WATCHDOG_S = 3
 """Of line-2, which shows that an idle station is alive often enough."""

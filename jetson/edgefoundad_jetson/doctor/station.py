@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from edgefoundad import state
 from edgefoundad.bundle import Bundle
 from edgefoundad.engine import plans
+from edgefoundad.engine_refusal import refusal
 from edgefoundad.errors import InputError
 from edgefoundad.machine import find_gpu
 from edgefoundad_jetson.address import redacted
@@ -94,13 +95,20 @@ def _engine(bundle: Bundle, config: StationConfig, case: Case) -> Iterator[Findi
     if found:
         yield Finding("engine", "ok", f"{found.words}, proved {(found.proved or '')[:10]}")
         return
+    refused = refusal(bundle)
     mend = f"edgefoundad export {bundle.path} --trt"
-    if case.unit:
-        mend = f"sudo systemctl restart edgefoundad-engine@{case.station}"
+    if case.unit and refused:
+        # The unit does not repeat what was refused.
+        mend = _as_service(mend, case)
+    elif case.unit:
+        mend = f"sudo systemctl restart edgefoundad-rebuild@{case.station}"
+    found_here = f"no engine that this machine can load: {reasons[0]}" if reasons else None
+    if refused:
+        found_here = f"none was proved on {refused.made[:10]}: {refused.why}"
     yield Finding(
         "engine",
         "warning",
-        f"no engine that this machine can load: {reasons[0]}" if reasons else "none was built",
+        found_here or "none was built",
         "another backend judges meanwhile, several times slower"
         + ("; an upgrade of the system does that" if made else ""),
         mend,
@@ -116,15 +124,19 @@ def _threshold(bundle: Bundle, config: StationConfig, case: Case) -> Finding:
         return Finding("threshold", "ok", "the bundle's own, with its guarantee")
     mend = f"edgefoundad calibrate {bundle.path} GOOD_PARTS"
     if case.unit:
-        # As the service, or the station would never find it.
-        mend = (
-            f"sudo -u edgefoundad env EDGEFOUNDAD_STATE={state.root()} {mend}; "
-            f"sudo systemctl reload edgefoundad@{case.station}"
-        )
+        mend = _as_service(mend, case)
     return Finding(
         "threshold",
         "note",
         "the bundle's own, which is provisional",
         "it aims at a rate of false alarms and promises none",
         mend,
+    )
+
+
+def _as_service(command: str, case: Case) -> str:
+    """A command that writes to the state folder, run as the service: it would not find it else."""
+    return (
+        f"sudo -u edgefoundad env EDGEFOUNDAD_STATE={state.root()} {command}; "
+        f"sudo systemctl reload edgefoundad@{case.station}"
     )

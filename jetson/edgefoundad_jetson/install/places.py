@@ -16,3 +16,6 @@ OWNER = "edgefoundad"
 """The user that stations run as, and its group."""
 
 DROP_IN = "edgefoundad@.service.d"
+
+BESIDE = ("edgefoundad-engine", "edgefoundad-rebuild")
+"""The units that serve a station's own: each is started with it."""

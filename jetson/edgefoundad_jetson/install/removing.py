@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgefoundad_jetson.install import machine
 from edgefoundad_jetson.install.places import (
+    BESIDE,
     CACHE,
     CONFIG,
     DROP_IN,
@@ -48,7 +49,7 @@ def remove(program: Path, steps: Steps, *, purge: bool) -> None:
 def _stop(steps: Steps) -> None:
     steps.begin("stop every station", "see `systemctl status 'edgefoundad@*'`")
     if machine.managed(steps):
-        patterns = ("edgefoundad@*.service", "edgefoundad-engine@*.service")
+        patterns = [f"{unit}@*.service" for unit in (*BESIDE, "edgefoundad")]
         steps.run("systemctl", "stop", *patterns, "edgefoundad-clocks*.service")
     for link in enabled():
         steps.run("rm", "-f", link)

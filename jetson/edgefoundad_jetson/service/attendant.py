@@ -142,7 +142,7 @@ class Attendant:
             if config.service.bundle != station.config.service.bundle:
                 station.origin = origin
             same = config.backend == station.config.backend
-            if same and not now.armed.uncalibrated:
+            if same and not now.armed.uncalibrated and not self._engine_is_new(config):
                 return now.decided(config)
             return station.make(bundle, config)
         if not now.takes_frames_of(bundle):
@@ -156,6 +156,11 @@ class Attendant:
             station.origin = before
             raise
         return made
+
+    def _engine_is_new(self, config: StationConfig) -> bool:
+        """Whether one that could judge was built beside the station."""
+        wanted = config.backend.name in ("auto", "tensorrt")
+        return wanted and self._station.detector.armed.is_outdated
 
     def _swap(self, made: Detector) -> bool:
         """Have another detector judge; whether it does."""

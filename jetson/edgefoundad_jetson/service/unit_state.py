@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from edgefoundad_jetson.doctor.case import Case
+from edgefoundad_jetson.install.places import BESIDE
 
 _ASKED = (
     *("Id", "ActiveState", "SubState", "Result", "ExecMainStatus", "UnitFileState", "NRestarts"),
@@ -37,14 +38,15 @@ class UnitState:
 def unit_states(case: Case, stations: list[str]) -> dict[str, UnitState] | None:
     """The state of each station's unit; None where no systemd answers."""
     units = [f"edgefoundad@{name}.service" for name in stations]
-    engines = [f"edgefoundad-engine@{name}.service" for name in stations]
-    answer = case.ask("systemctl", "show", f"--property={','.join(_ASKED)}", *units, *engines)
+    first, again = ([f"{unit}@{name}.service" for name in stations] for unit in BESIDE)
+    asked = (*units, *first, *again)
+    answer = case.ask("systemctl", "show", f"--property={','.join(_ASKED)}", *asked)
     if answer is None:
         return None
     shown = {one.get("Id", ""): one for one in map(_properties, answer.split("\n\n"))}
     return {
-        name: _state(shown.get(unit, {}), shown.get(engine, {}))
-        for name, unit, engine in zip(stations, units, engines, strict=True)
+        name: _state(*(shown.get(unit, {}) for unit in of_one))
+        for name, *of_one in zip(stations, units, first, again, strict=True)
     }
 
 
@@ -53,12 +55,12 @@ def _properties(block: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _state(unit: dict[str, str], engine: dict[str, str]) -> UnitState:
+def _state(unit: dict[str, str], first: dict[str, str], again: dict[str, str]) -> UnitState:
     active = unit.get("ActiveState") or "unknown"
     began = int(unit.get("ActiveEnterTimestampMonotonic") or 0)
     return UnitState(
         active=active,
-        words=_words(active, unit, engine),
+        words=_words(active, unit, first, again),
         enabled=unit.get("UnitFileState") == "enabled",
         up_seconds=time.monotonic() - began / 1e6 if active == "active" and began else None,
         restarts=int(unit.get("NRestarts") or 0),
@@ -67,9 +69,11 @@ def _state(unit: dict[str, str], engine: dict[str, str]) -> UnitState:
     )
 
 
-def _words(active: str, unit: dict[str, str], engine: dict[str, str]) -> str:
-    if active != "active" and engine.get("ActiveState") == "activating":
+def _words(active: str, unit: dict[str, str], first: dict[str, str], again: dict[str, str]) -> str:
+    if active != "active" and first.get("ActiveState") == "activating":
         return "waits for its engine to be built"
+    if active == "active" and again.get("ActiveState") == "activating":
+        return "active, and its engine is built again"
     if active == "activating" and unit.get("SubState") == "auto-restart":
         return f"is started again: {_why(unit)}"
     return f"failed: {_why(unit)}" if active == "failed" else active

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgefoundad_jetson.install.places import BESIDE
 from tests.jetson.install.conftest import PROGRAM, OwnMachine
 
 STATE = Path("/var/lib/edgefoundad")
@@ -50,7 +51,7 @@ def test_a_station_is_made_and_may_be_made_again(
     config = own_machine.path(CONFIG)
     assert 'uri = "/mnt/pictures"' in config.read_text()
     assert "watch = " in config.read_text()
-    for unit in ("edgefoundad@.service", "edgefoundad-engine@.service"):
+    for unit in ("edgefoundad@.service", *(f"{one}@.service" for one in BESIDE)):
         starts = re.findall("^ExecStart=(.*?) ", own_machine.path(UNITS / unit).read_text(), re.M)
         assert starts == [str(PROGRAM)]
     if not Path("/etc/nv_tegra_release").exists():
@@ -196,7 +197,8 @@ def test_a_station_that_failed_is_shown_with_where_to_look(
     assert "service logs line-3" in done.stdout
     logs = own_machine(*service, "logs", "line-3", "-f", "-n", "7")
     assert logs.stdout == (
-        "--unit=edgefoundad@line-3 --unit=edgefoundad-engine@line-3 --lines=7 --follow\n"
+        "--unit=edgefoundad@line-3 --unit=edgefoundad-engine@line-3 "
+        "--unit=edgefoundad-rebuild@line-3 --lines=7 --follow\n"
     )
     wrong = own_machine(*service, "logs", "--unit=x")
     assert wrong.returncode == 2

@@ -154,6 +154,15 @@ def test_what_systemd_says_is_told_in_words(
         assert found.told.frames_per_second is None, "it judges no more, whatever systemd kept"
 
 
+def test_an_engine_that_is_built_beside_the_station_is_said(machine: Machine) -> None:
+    machine.add("line-1")
+    machine.has("edgefoundad@line-1", ActiveState="active")
+    machine.has("edgefoundad-rebuild@line-1", ActiveState="activating")
+    (found,) = machine.look()
+    assert found.unit.words == "active, and its engine is built again"
+    assert found.is_up
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from edgefoundad.bundle import Bundle
+from edgefoundad.engine import EngineRecord
+
 Start = Callable[..., Any]
 Write = Callable[..., Path]
 
@@ -154,6 +157,31 @@ def test_a_reload_swaps_the_bundle_between_two_frames_and_closes_the_old_one_aft
     assert changed == 1
     assert thresholds[-1] > thresholds[0]
     assert len(station.lines("closed")) == 2
+
+
+def test_a_reload_takes_up_an_engine_that_was_built_meanwhile(
+    start: Start,
+    config_file: Write,
+    film: Callable[[int], Path],
+    manager: Any,
+    exported: Path,
+    engine_of: Callable[..., EngineRecord],
+) -> None:
+    """This one cannot run here, without a GPU: it is tried, refused, and not tried again."""
+    tensorrt = pytest.importorskip("tensorrt_rtx")
+    file = config_file(film(1000), backend={"name": "auto"})
+    station = start(file, slow=0.04)
+    manager.wait_for("READY=1")
+    station.wait_for_verdicts(5)
+    engine_of(Bundle.open(exported), version=tensorrt.__version__)
+    for _ in range(2):
+        before = len(manager.messages)
+        station.tell(signal.SIGHUP)
+        manager.wait_for("READY=1", after=manager.wait_for("RELOADING=1", after=before))
+    verdicts = _stop_after(station, 5)
+    assert [verdict["index"] for verdict in verdicts] == list(range(len(verdicts)))
+    assert len(station.lines("armed")) == 2
+    assert sum("TensorRT fp32: refused" in line for line in station.lines("log")) == 1
 
 
 def _stop_after(station: Any, verdicts: int) -> list[dict[str, Any]]:
@@ -364,5 +392,5 @@ def test_a_second_process_for_the_same_station_is_refused(
     start(file)
     manager.wait_for("READY=1")
     second = start(file, steered=False)
-    assert second.end(60) == 2
+    assert second.end(60) == 4
     assert "runs already" in "\n".join(second.lines("log"))
