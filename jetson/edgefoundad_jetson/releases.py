@@ -261,6 +261,16 @@ class Releases:
         held = {record.current, record.previous, keep}
         for name in [one for one in self.staged() if one not in held][KEEP_STAGED:]:
             self._remove(self.place(name))
+            self._forget_engines(name)
+
+    def _forget_engines(self, name: str) -> None:
+        """Remove a release's engines, which are large, unless another station keeps it too.
+
+        What this machine was calibrated on stays: it cannot be made again from the bundle.
+        """
+        if not any(self.folder.parent.glob(f"*/{self._store.name}/{name}")):
+            for engines in self.folder.parents[1].glob(f"{name}*/{state.ENGINES}"):
+                shutil.rmtree(engines, ignore_errors=True)
 
     def _remove(self, place: Path) -> None:
         """Remove a release in one step, as far as anybody can see."""

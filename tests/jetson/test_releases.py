@@ -226,6 +226,25 @@ def test_old_releases_make_room_but_never_the_current_or_the_previous(
     assert {b.hash, last.hash} <= set(releases.staged())
 
 
+def test_the_engines_of_a_release_go_with_it_and_its_calibrations_stay(
+    releases: Releases, run: Stage, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEFOUNDAD_STATE", str(tmp_path))
+    run("a")
+    run("b")
+    old, shared = stage("c"), stage("d")
+    (releases.folder.parent / "line-2" / "releases" / shared.hash).mkdir(parents=True)
+    for one in (old, shared):
+        for kept in (machine.ENGINES, machine.CALIBRATIONS):
+            (machine.folder(one.bundle) / kept).mkdir(parents=True)
+    for name in "efg":
+        stage(name)
+    assert not {old.hash, shared.hash} & set(releases.staged())
+    assert not (machine.folder(old.bundle) / machine.ENGINES).exists()
+    assert (machine.folder(old.bundle) / machine.CALIBRATIONS).exists()
+    assert (machine.folder(shared.bundle) / machine.ENGINES).exists(), "another station's too"
+
+
 def test_what_a_killed_deploy_left_is_swept(releases: Releases, run: Stage, stage: Stage) -> None:
     run("a")
     store = releases.folder / "releases"
