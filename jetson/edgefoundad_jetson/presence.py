@@ -51,7 +51,7 @@ def announced(folder: Path) -> Iterator[None]:
         else:
             raise TakenError(f"station {folder.name} runs already: stop it first")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()} {_namespace()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -67,11 +67,18 @@ def signal_station(folder: Path) -> bool:
         whether there is a service that could be told.
 
     Raises:
-        InputError: there is one, and this user may not signal it.
+        InputError: there is one, and this user may not signal it, or cannot from here.
     """
-    pid = _announced_by(folder / _FILE)
-    if pid is None:
+    found = _announced_by(folder / _FILE)
+    if found is None:
         return _signal_unit(f"edgefoundad@{folder.name}.service")
+    pid, namespace = found
+    if namespace != _namespace():
+        raise InputError(
+            f"station {folder.name} runs in another container and was not told: it takes this up "
+            "at its next start, or once its process is sent SIGHUP there (`docker kill --signal "
+            "HUP CONTAINER`)"
+        )
     try:
         os.kill(pid, signal.SIGHUP)
     except ProcessLookupError:
@@ -84,8 +91,16 @@ def signal_station(folder: Path) -> bool:
     return True
 
 
-def _announced_by(path: Path) -> int | None:
-    """The process that holds the file; None where nobody does."""
+def _namespace() -> str:
+    """In which processes have their numbers: one means another process in another container."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""
+
+
+def _announced_by(path: Path) -> tuple[int, str] | None:
+    """The process that holds the file, and where it has that number; None where nobody does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -93,8 +108,8 @@ def _announced_by(path: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.read(descriptor, 32).strip()
-        return int(text) if text.isdigit() and int(text) else None
+        pid, _, namespace = os.read(descriptor, 64).decode(errors="replace").strip().partition(" ")
+        return (int(pid), namespace) if pid.isdecimal() and int(pid) else None
     else:
         return None
     finally:

@@ -284,6 +284,21 @@ print(*os.getresuid(), *os.getresgid(), 0 in os.getgroups())
     assert done.stdout.split() == [*map(str, owner), "False"]
 
 
+def test_a_service_in_another_container_is_not_signalled(
+    station: Station, remade: Remade, service: Callable[..., Any], edgefoundad: Run
+) -> None:
+    """Its number is another process's here."""
+    process = service("confirms")
+    place = station.releases.folder / "service.pid"
+    pid, namespace = place.read_text().split()
+    assert int(pid) == process.pid
+    place.write_text(f"{pid} {int(namespace) + 1}\n")  # Written over, its lock holds.
+    done = edgefoundad("deploy", signed(remade(), station), "--station", "line-1", "--json")
+    assert json.loads(done.stdout)["told"] is False
+    assert "runs in another container and was not told" in done.stderr
+    assert process.poll() is None
+
+
 def test_two_of_one_station_do_not_run(station: Station, service: Callable[..., Any]) -> None:
     service("idles")
     code = (
