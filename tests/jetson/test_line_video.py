@@ -52,7 +52,8 @@ def test_every_frame_gets_a_verdict_and_boxes_lie_on_the_defect(
         "--projector", "memory",
     )  # fmt: skip
     assert fitted.returncode == 0, fitted.stderr
-    assert edgefoundad("export", line / "bundle").returncode == 0
+    exported = edgefoundad("export", line / "bundle", "--precision", "fp32")
+    assert exported.returncode == 0, exported.stderr
     done = edgefoundad("run", line / "bundle", line / "clip.avi", "--json")
     assert done.returncode == 0, done.stderr
     *verdicts, last = [json.loads(text) for text in done.stdout.splitlines()]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from field.cells import Row
 
-SPEEDUPS = {"onnxruntime": 1.4, "openvino": 2.0}
+SPEEDUPS = {"onnxruntime": 1.4, "openvino": 2.0, "openvino-bf16": 2.0}
 """Of int8 on `SPEED_ENCODER`, over onnxruntime's fp32, by backend."""
 
 SPEED_ENCODER = "dinov2-small"
