@@ -70,8 +70,8 @@ def build_engine(
         say: called with a line on what a person should know.
 
     Raises:
-        InputError: the bundle has no such graph, TensorRT is missing, another build is running, or
-            the state folder cannot be written to.
+        InputError: the bundle has no such graph, TensorRT is missing, or the state folder cannot be
+            written to.
         GateError: TensorRT refuses the graph.
     """
     graph = graph_file(bundle, precision, options)
@@ -83,7 +83,7 @@ def build_engine(
         )
     product, trt = load_tensorrt(product)
     identity = identify(bundle, graph, precision, options, product=product, version=trt.__version__)
-    with _only_builder(folder(bundle)):
+    with _only_builder(folder(bundle), say):
         ready = _find(bundle, identity, say)
         if ready is not None:
             say(f"{identity.words}: built before, on {ready.made[:16]}")
@@ -213,8 +213,8 @@ def _write(
 
 
 @contextmanager
-def _only_builder(where: Path) -> Iterator[None]:
-    """Keep a second build of this machine out: two do not fit the memory of a small board.
+def _only_builder(where: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Have a second build of this machine wait: two do not fit the memory of a small board.
 
     The system takes the lock back from a builder that is killed.
     """
@@ -232,10 +232,9 @@ def _only_builder(where: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"another build is running on this machine (it holds {lock}): wait for it to end"
-            ) from None
+        except BlockingIOError:
+            say(f"another build is running on this machine (it holds {lock}): waiting for its end")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

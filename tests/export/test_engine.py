@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,15 +173,28 @@ def test_a_build_that_is_stopped_leaves_the_earlier_engine_and_nothing_of_itself
     assert build(opened, optimization_level=1).key != earlier.key
 
 
-def test_a_second_build_is_kept_out_while_one_runs(opened: Bundle) -> None:
-    with pytest.raises(InputError, match="another build is running"):
-        build_engine(
-            opened,
-            "fp32",
-            product="tensorrt_rtx",
-            progress=lambda what, done, total: build(opened, optimization_level=1) and None,
-        )
-    build(opened)
+def test_a_second_build_waits_for_the_end_of_the_first(opened: Bundle) -> None:
+    said: list[str] = []
+    ended: list[str] = []
+
+    def second() -> None:
+        options = BuildOptions(optimization_level=1)
+        build_engine(opened, "fp32", options=options, product="tensorrt_rtx", say=said.append)
+        ended.append("second")
+
+    thread = threading.Thread(target=second)
+
+    def progress(what: str, done: int, total: int) -> None:
+        if not thread.ident:
+            thread.start()
+            while not any("waiting for its end" in line for line in said):
+                time.sleep(0.01)
+
+    build_engine(opened, "fp32", product="tensorrt_rtx", progress=progress)
+    assert not ended
+    thread.join(60)
+    assert ended
+    assert len(plans(opened)) == 2
 
 
 def test_timings_are_kept_for_every_bundle_of_the_machine(opened: Bundle, own_state: Path) -> None:
