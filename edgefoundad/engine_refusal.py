@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgefoundad import engine, state
 from edgefoundad.bundle import Bundle
-from edgefoundad.engine import EngineIdentity
+from edgefoundad.engine import EngineIdentity, Product
 from edgefoundad.errors import InputError
 
 REFUSED = "refused.json"
@@ -20,6 +20,8 @@ class EngineRefusal(BaseModel):
     Attributes:
         key: of the engine as exported, in the precision that was wanted most: another TensorRT,
             GPU or release of the system has another.
+        product: that built them.
+        version: of the product.
         made: when, ISO 8601 in UTC.
         why: what was said of the last one that was tried.
     """
@@ -27,6 +29,8 @@ class EngineRefusal(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
+    product: Product
+    version: str
     made: str
     why: str
 
@@ -42,7 +46,13 @@ def refusal(bundle: Bundle) -> EngineRefusal | None:
 
 def note_refusal(bundle: Bundle, wanted: EngineIdentity, why: str) -> None:
     """Note that none was proved. Where that cannot be kept, the next start tries again."""
-    noted = EngineRefusal(key=wanted.key, made=engine.now(), why=why)
+    noted = EngineRefusal(
+        key=wanted.key,
+        product=wanted.product,
+        version=wanted.version,
+        made=engine.now(),
+        why=why,
+    )
     with contextlib.suppress(InputError):
         state.write_json(engine.folder(bundle) / REFUSED, noted.model_dump())
 

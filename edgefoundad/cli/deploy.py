@@ -136,8 +136,10 @@ def _deploy(
         if running and not another_part:
             _refuse_another_part(running, archive)
         release = releases.stage(archive)
+        backend = stations.backend(station)
         releases.promote(
-            release, prove=lambda bundle: proving.prove(bundle, running, as_json=as_json)
+            release,
+            prove=lambda bundle: proving.prove(bundle, running, backend=backend, as_json=as_json),
         )
     told = _tell(releases, as_json=as_json)
     confirmed = told and _confirmed(releases, release, wait)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgefoundad.bundle import Bundle
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 def build(bundle: Bundle, config: StationConfig, *, say: Callable[[str], None]) -> None:
     """Build and prove an engine before the station starts, where this machine never had one.
 
-    What an upgrade of the system left behind is built again beside the station: see `rebuild`.
+    What an upgrade of the system left behind is built again beside the station (see `rebuild`),
+    unless that may stand on nothing else meanwhile.
 
     Raises:
         GateError: none was proved.
@@ -24,7 +24,7 @@ def build(bundle: Bundle, config: StationConfig, *, say: Callable[[str], None]) 
 
     if not _is_missing(bundle, config, say):
         return
-    if any(one.proved for one in plans(bundle)):
+    if any(one.proved for one in plans(bundle)) and not config.backend.strict:
         say("it is built again beside the station, which stands on another backend meanwhile")
         return
     _build(bundle, config, say)
@@ -49,17 +49,16 @@ def rebuild(
 
 def _is_missing(bundle: Bundle, config: StationConfig, say: Callable[[str], None]) -> bool:
     """Whether this machine could have an engine that the station wants, and has none."""
-    from edgefoundad.engine import Product
-    from edgefoundad.machine import find_gpu
+    from edgefoundad.cli import engine
     from edgefoundad_jetson.usable_engine import usable_engine
 
-    if find_gpu() is None or not any(importlib.util.find_spec(one) for one in get_args(Product)):
-        say("no engine is needed: there is no GPU here, or no TensorRT")
+    if not engine.can_build():
+        say("no engine is built: there is no GPU here, or no TensorRT, or neither cuda nor pycuda")
         return False
     if config.backend.name not in ("auto", "tensorrt"):
-        say(f"no engine is needed: the file asks for {config.backend.name}")
+        say(f"no engine is built: the file asks for {config.backend.name}")
         return False
-    found, reasons = usable_engine(bundle)
+    found, reasons = usable_engine(bundle, config.backend.named_precision)
     for reason in reasons:
         say(reason)
     if found:
@@ -73,7 +72,7 @@ def _build(bundle: Bundle, config: StationConfig, say: Callable[[str], None]) ->
     from edgefoundad.engine_refusal import refusal
     from edgefoundad_export.engine import as_exported
 
-    precision = None if config.backend.precision == "auto" else config.backend.precision
+    precision = config.backend.named_precision
     wanted = engine.precisions(bundle, precision)
     refused = refusal(bundle)
     if refused and refused.key == as_exported(bundle, wanted[0]).key:

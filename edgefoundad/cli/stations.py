@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from edgefoundad_jetson.config.station_config import BackendConfig
     from edgefoundad_jetson.releases import Releases
 
 Station = Annotated[str, typer.Option("--station", metavar="NAME", help="The station.")]
@@ -36,6 +37,19 @@ def releases(station: str) -> Releases:
 
     use_service_state()
     return Releases(station_folder(station))
+
+
+def backend(station: str) -> BackendConfig:
+    """What a station's file asks for; what any may, where this user can read none that is right."""
+    from edgefoundad.errors import InputError
+    from edgefoundad_jetson.config.reading import read
+    from edgefoundad_jetson.config.station_config import BackendConfig
+    from edgefoundad_jetson.install.places import CONFIG
+
+    try:
+        return read(CONFIG / f"{station}.toml").backend
+    except InputError:
+        return BackendConfig()
 
 
 def become_owner(folder: Path) -> None:

@@ -54,8 +54,8 @@ def prove_engines(
     """Build engines until each precision has one that is proved, and keep only those.
 
     Of every precision the rungs of `build_ladder` are tried in order. Those in fp32 that were not
-    asked for come last, and only where nothing else was proved. That none was is noted, so that a
-    station's start does not repeat it.
+    asked for come last, and only where nothing else was proved. That the golden frames refused is
+    noted, so that a station's start does not repeat it.
 
     Args:
         bundle: with graphs.
@@ -74,7 +74,7 @@ def prove_engines(
         GateError: `strict`, and an engine was refused.
     """
     proved: list[EngineRecord] = []
-    refusals: list[str] = []
+    judged: list[str] = []
 
     def climb(rungs: list[Rung]) -> None:
         for precision, options in rungs:
@@ -87,23 +87,25 @@ def prove_engines(
             except Exception as error:
                 refusal = f"refused: {precision} engine ({options.words}): {_reason(error)}"
             else:
-                fault = _judge(bundle, record, prove)
+                fault, by_gate = _judge(bundle, record, prove)
                 if fault is None:
                     say(f"proved: {record.words}, built in {record.seconds:.0f} s")
                     proved.append(mark_proved(bundle, record))
                     return
                 refusal = f"refused: {record.words}: {fault}"
+                judged.extend([refusal] if by_gate else [])
             if strict:
                 raise GateError(f"{bundle.path} on this machine: {refusal}")
             say(refusal)
-            refusals.append(refusal)
 
     for precision in precisions:
         climb([rung for rung in build_ladder(bundle, precision) if rung[0] == precision])
     if not proved and "fp32" not in precisions:
         climb(build_ladder(bundle, "fp32"))
     if not proved:
-        note_refusal(bundle, as_exported(bundle, precisions[0]), refusals[-1])
+        # Where nothing came as far as the golden frames, memory may be what was missing.
+        if judged:
+            note_refusal(bundle, as_exported(bundle, precisions[0]), judged[-1])
         return None
     forget_refusal(bundle)
     return proved[0]
@@ -111,10 +113,12 @@ def prove_engines(
 
 def _judge(
     bundle: Bundle, record: EngineRecord, prove: Callable[[EngineRecord], Comparison]
-) -> str | None:
-    """Why an engine is refused, and removed; None where it is not."""
+) -> tuple[str | None, bool]:
+    """Why an engine is refused, and removed, or None; whether golden frames were what said so."""
+    by_gate = False
     try:
         fault = prove(record).fault
+        by_gate = fault is not None
     except (InputError, KeyboardInterrupt):
         # Nothing was learned of the engine: one that was proved before is as good as it was.
         if record.proved is None:
@@ -125,7 +129,7 @@ def _judge(
     if fault is not None:
         # What was proved before stays: only this engine goes.
         discard(bundle, record)
-    return fault
+    return fault, by_gate
 
 
 def _reason(error: Exception) -> str:

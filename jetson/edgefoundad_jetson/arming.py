@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgefoundad import engine
@@ -66,7 +66,7 @@ class Armed:
         aside: what does not hold of the step on which it stands.
         others: what would have held as well, with its time.
         advice: how this machine could do better; None where nothing is known.
-        since: when, as engines' records have it.
+        engines: of the bundle on this machine, before any rung was tried: key, and when proved.
     """
 
     bundle: Bundle
@@ -78,7 +78,7 @@ class Armed:
     aside: list[Refusal]
     others: list[tuple[Rung, float]]
     advice: str | None
-    since: str = field(default_factory=engine.now)
+    engines: frozenset[tuple[str, str | None]]
 
     def __enter__(self) -> Armed:
         return self
@@ -94,7 +94,7 @@ class Armed:
     def is_outdated(self) -> bool:
         """Whether an engine was proved on this machine since, which was not tried."""
         found, _ = usable_engine(self.bundle)
-        return found is not None and (found.proved or "") > self.since
+        return found is not None and (found.key, found.proved) not in self.engines
 
     @property
     def uncalibrated(self) -> str | None:
@@ -186,6 +186,7 @@ def arm(
     Ends.of(graph).check_frame(golden.frames[0])
     name = None if backend == "auto" else backend
     refused: list[Refusal] = []
+    engines = frozenset((one.key, one.proved) for one in engine.plans(bundle))
     for step in ladder(bundle, name, precision, calibrated=calibrations(bundle)):
         aside: list[Refusal] = []
         best, others = _fastest(bundle, golden, step, aside, say)
@@ -201,6 +202,7 @@ def arm(
                 aside=aside,
                 others=others,
                 advice=missing_engine(bundle) if name is None else None,
+                engines=engines,
             )
         if best:
             best.backend.close()

@@ -73,7 +73,7 @@ def signal_station(folder: Path) -> bool:
     if found is None:
         return _signal_unit(f"edgefoundad@{folder.name}.service")
     pid, namespace = found
-    if namespace != _namespace():
+    if namespace not in ("", _namespace()):
         raise InputError(
             f"station {folder.name} runs in another container and was not told: it takes this up "
             "at its next start, or once its process is sent SIGHUP there (`docker kill --signal "

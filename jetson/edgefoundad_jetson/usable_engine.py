@@ -9,22 +9,30 @@ from edgefoundad import engine
 from edgefoundad.bundle import Bundle
 from edgefoundad.engine import EngineRecord
 from edgefoundad.errors import GateError
+from edgefoundad.manifest import Precision
 
 
-def usable_engine(bundle: Bundle) -> tuple[EngineRecord | None, list[str]]:
+def usable_engine(
+    bundle: Bundle, precision: Precision | None = None
+) -> tuple[EngineRecord | None, list[str]]:
     """The newest proved engine that is right for this machine, and what speaks against others.
 
     Nothing is loaded but TensorRT itself, to ask for its version: an upgrade of the system leaves
     engines behind that the new one does not take.
+
+    Args:
+        bundle: an exported one.
+        precision: of the engine; any where None.
     """
     reasons = []
-    for record in engine.plans(bundle):
+    wanted = [one for one in engine.plans(bundle) if precision in (None, one.precision)]
+    for record in wanted:
         try:
             engine.check_plan(bundle, record)
         except GateError as error:
             reasons.append(str(error))
             continue
-        here = _version(record.product)
+        here = installed_version(record.product)
         if record.proved is None:
             reasons.append(f"the {record.words} was never proved: its build was interrupted")
         elif here != record.version:
@@ -37,7 +45,8 @@ def usable_engine(bundle: Bundle) -> tuple[EngineRecord | None, list[str]]:
     return None, reasons
 
 
-def _version(product: str) -> str | None:
+def installed_version(product: str) -> str | None:
+    """Of TensorRT or TensorRT-RTX; None where it is not here, or not whole."""
     if not importlib.util.find_spec(product):
         return None
     try:

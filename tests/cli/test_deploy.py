@@ -18,6 +18,7 @@ import pytest
 from edgefoundad import bundle as contract
 from edgefoundad.archive import pack
 from edgefoundad.bundle import Bundle
+from edgefoundad.errors import InputError
 from edgefoundad.signing import PrivateKey
 
 if TYPE_CHECKING:
@@ -297,6 +298,23 @@ def test_a_service_in_another_container_is_not_signalled(
     assert json.loads(done.stdout)["told"] is False
     assert "runs in another container and was not told" in done.stderr
     assert process.poll() is None
+
+
+def test_a_bundle_is_proved_with_what_the_station_s_file_asks_for(
+    exported: Path, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgefoundad.cli import proving, stations
+    from edgefoundad_jetson.config import template
+
+    monkeypatch.setattr("edgefoundad_jetson.install.places.CONFIG", tmp_path)
+    assert stations.backend("line-1").name == "auto", "there is no file"
+    given = {"source": {"uri": "test://"}, "backend": {"name": "onnxruntime", "precision": "int8"}}
+    (tmp_path / "line-1.toml").write_text(template.write("line-1", given))
+    asked = stations.backend("line-1")
+    assert (asked.name, asked.named_precision) == ("onnxruntime", "int8")
+    # This one was exported in fp32 alone.
+    with pytest.raises(InputError, match="int8"):
+        proving.prove(Bundle.open(exported), None, backend=asked, as_json=True)
 
 
 def test_two_of_one_station_do_not_run(station: Station, service: Callable[..., Any]) -> None:

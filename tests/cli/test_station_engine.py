@@ -24,8 +24,8 @@ from edgefoundad.cli import engine as command
 from edgefoundad.cli import station_engine
 from edgefoundad.engine import EngineRecord
 from edgefoundad.engine_refusal import REFUSED
+from edgefoundad.errors import GateError, InputError
 from edgefoundad.golden import Comparison, GoldenFrames, gate
-from edgefoundad.machine import Gpu
 from edgefoundad_jetson import usable_engine as looking
 from edgefoundad_jetson.backends.onnxruntime import OnnxRuntimeBackend
 from edgefoundad_jetson.config import template
@@ -50,13 +50,14 @@ class Machine:
 
     Attributes:
         honest: whether what it builds says what the PC said.
+        breaks: whether it cannot even be loaded, for want of memory say.
         proved: each build that was held against the golden frames.
         said: what the units logged.
     """
 
     def __init__(self, bundle: Bundle, config: StationConfig) -> None:
         self.bundle, self.config = bundle, config
-        self.honest = True
+        self.honest, self.breaks = True, False
         self.proved: list[EngineRecord] = []
         self.said: list[str] = []
 
@@ -71,6 +72,8 @@ class Machine:
                 difference, score = infer(frame)
                 return difference, score if self.honest else 2 * score
 
+            if self.breaks:
+                raise GateError("out of memory")
             self.proved.append(record)
             limit = bundle.manifest.threshold.score
             found[record.key] = gate(golden, lie, precision=record.precision, limit=limit)
@@ -93,8 +96,7 @@ def machine(
     given = {"source": {"uri": "test://"}, "service": {"bundle": str(exported)}}
     file.write_text(template.write("line-1", given))
     made = Machine(Bundle.open(exported), read(file))
-    gpu = Gpu("a test's", "8.7", integrated=True)
-    monkeypatch.setattr("edgefoundad.machine.find_gpu", lambda: gpu)
+    monkeypatch.setattr(command, "can_build", lambda: True)
     monkeypatch.setattr(command, "_require_gpu", lambda path: None)
     monkeypatch.setattr(command, "prover", made.prover)
     return made
@@ -112,7 +114,7 @@ def station(state: Path) -> Iterator[subprocess.Popen[str]]:
 
 def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines of before are of another version from now on."""
-    monkeypatch.setattr(looking, "_version", lambda product: "99")
+    monkeypatch.setattr(looking, "installed_version", lambda product: "99")
 
 
 def test_the_first_engine_is_built_before_the_station_and_once(machine: Machine) -> None:
@@ -139,11 +141,43 @@ def test_after_an_upgrade_it_is_built_beside_the_station_which_is_told(
     assert machine.said[-1] == "the station was told"
 
 
+def test_a_strict_station_waits_for_its_engine_after_an_upgrade_too(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.build()
+    upgrade(monkeypatch)
+    backend = machine.config.backend.model_copy(update={"strict": True})
+    machine.config = machine.config.model_copy(update={"backend": backend})
+    machine.build()
+    assert len(machine.proved) == 2, "it may stand on nothing else"
+
+
+def test_an_engine_in_another_precision_than_the_file_asks_for_is_none(
+    machine: Machine,
+) -> None:
+    graph = machine.bundle.manifest.graphs["fp32"]
+    assert "fp16" not in machine.bundle.manifest.graphs, graph
+    machine.build()
+    backend = machine.config.backend.model_copy(update={"precision": "fp16"})
+    machine.config = machine.config.model_copy(update={"backend": backend})
+    with pytest.raises(InputError, match="no graph in 'fp16'"):
+        machine.rebuild()
+
+
+def test_a_build_that_never_came_to_the_golden_frames_is_tried_again(machine: Machine) -> None:
+    machine.breaks = True
+    for _ in range(2):
+        with pytest.raises(GateError, match="no engine of"):
+            machine.build()
+    assert not (engine.folder(machine.bundle) / REFUSED).exists()
+    machine.breaks = False
+    machine.build()
+    assert any(one.proved for one in engine.plans(machine.bundle))
+
+
 def test_what_was_refused_is_not_built_at_every_start(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgefoundad.errors import GateError
-
     machine.honest = False
     with pytest.raises(GateError, match="no engine of"):
         machine.build()
@@ -176,7 +210,7 @@ def test_no_engine_is_built_where_the_file_asks_for_another_backend(
     machine.config = read(file)
     machine.rebuild()
     assert not machine.proved
-    assert machine.said == ["no engine is needed: the file asks for onnxruntime"]
+    assert machine.said == ["no engine is built: the file asks for onnxruntime"]
 
 
 def test_without_a_gpu_the_units_succeed_at_once(
@@ -188,5 +222,5 @@ def test_without_a_gpu_the_units_succeed_at_once(
     for word in ("--build-engine", "--rebuild-engine"):
         done = edgefoundad("station", file, word)
         assert (done.returncode, done.stdout) == (0, "")
-        assert "no engine is needed" in done.stderr
+        assert "no engine is built" in done.stderr
     assert edgefoundad("station", file, "--build-engine", "--rebuild-engine").returncode == 2

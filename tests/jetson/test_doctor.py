@@ -199,8 +199,13 @@ def test_an_engine_of_another_release_is_stale_and_said_to_be(
     assert found.level == "warning"
     assert "was built for Orin" in found.what
     assert found.mend == "sudo systemctl restart edgefoundad-rebuild@line-3"
-    # A unit that was refused before would not try again.
+    # What another TensorRT was refused for says nothing of this one.
     note_refusal(opened, record, "map correlation 0.2")
+    assert by_subject(case, "engine") == [found]
+    # What this one was refused for the unit would not try again.
+    tensorrt = pytest.importorskip("tensorrt_rtx")
+    of_here = {"product": "tensorrt_rtx", "version": tensorrt.__version__}
+    note_refusal(opened, record.model_copy(update=of_here), "map correlation 0.2")
     (found,) = by_subject(case, "engine")
     assert "map correlation 0.2" in found.what
     assert f"edgefoundad export {bundle} --trt; sudo systemctl reload" in found.mend

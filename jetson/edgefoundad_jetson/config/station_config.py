@@ -90,6 +90,11 @@ class BackendConfig(Section):
         description="do not start rather than fall back to another backend or precision",
     )
 
+    @property
+    def named_precision(self) -> Precision | None:
+        """The one that is asked for; None where any will do."""
+        return None if self.precision == "auto" else self.precision
+
 
 class DecisionConfig(Section):
     """What decides over a score."""

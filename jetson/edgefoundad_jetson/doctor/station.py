@@ -18,7 +18,7 @@ from edgefoundad_jetson.doctor.case import Case
 from edgefoundad_jetson.doctor.finding import Finding
 from edgefoundad_jetson.service.origin import origin_of
 from edgefoundad_jetson.sources import kind_of
-from edgefoundad_jetson.usable_engine import usable_engine
+from edgefoundad_jetson.usable_engine import installed_version, usable_engine
 
 
 def examine(case: Case) -> Iterator[Finding]:
@@ -96,6 +96,8 @@ def _engine(bundle: Bundle, config: StationConfig, case: Case) -> Iterator[Findi
         yield Finding("engine", "ok", f"{found.words}, proved {(found.proved or '')[:10]}")
         return
     refused = refusal(bundle)
+    if refused and refused.version != installed_version(refused.product):
+        refused = None  # Of a TensorRT that is gone; another may do better.
     mend = f"edgefoundad export {bundle.path} --trt"
     if case.unit and refused:
         # The unit does not repeat what was refused.

@@ -81,7 +81,7 @@ def make(
         GateError: no rung holds; or it is not calibrated, which `strict` does not allow.
     """
     wanted = config.backend
-    precision = None if wanted.precision == "auto" else wanted.precision
+    precision = wanted.named_precision
     armed = arm(bundle, backend=wanted.name, precision=precision, strict=wanted.strict, say=say)
     try:
         if wanted.strict and armed.uncalibrated and config.decision.threshold == "calibrated":

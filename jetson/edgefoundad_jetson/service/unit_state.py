@@ -73,7 +73,7 @@ def _words(active: str, unit: dict[str, str], first: dict[str, str], again: dict
     if active != "active" and first.get("ActiveState") == "activating":
         return "waits for its engine to be built"
     if active == "active" and again.get("ActiveState") == "activating":
-        return "active, and its engine is built again"
+        return "active, its engine is looked after"
     if active == "activating" and unit.get("SubState") == "auto-restart":
         return f"is started again: {_why(unit)}"
     return f"failed: {_why(unit)}" if active == "failed" else active

@@ -159,7 +159,7 @@ def test_an_engine_that_is_built_beside_the_station_is_said(machine: Machine) ->
     machine.has("edgefoundad@line-1", ActiveState="active")
     machine.has("edgefoundad-rebuild@line-1", ActiveState="activating")
     (found,) = machine.look()
-    assert found.unit.words == "active, and its engine is built again"
+    assert found.unit.words == "active, its engine is looked after"
     assert found.is_up
 
 
