@@ -12,7 +12,7 @@ import re
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from edgefoundad.errors import InputError
 from edgefoundad.manifest import Manifest
 from edgefoundad.signing import PrivateKey
 from edgefoundad.trust import Trust
+from tests.forged_archives import Member, odd, packed, plain, sealed
 
 Make = Callable[..., Bundle]
 
@@ -79,37 +80,6 @@ def refused(path: Path, trust: Trust | None, *, where: Path | None = None) -> st
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-Member = tuple[tarfile.TarInfo, bytes]
-
-
-def sealed(path: Path, members: Iterable[Member], key: PrivateKey | None = None) -> Path:
-    """An archive with any members under a seal that holds, as an attacker can make it."""
-    body = b""
-    for member, content in members:
-        member.size = len(content)
-        body += member.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
-    path.write_bytes(body + Seal.of(hashlib.sha256(body).digest(), key).to_bytes())
-    return path
-
-
-def plain(name: str, content: bytes) -> Member:
-    member = tarfile.TarInfo(name)
-    member.mode = 0o644
-    return member, content
-
-
-def odd(name: str, kind: bytes, to: str = "") -> Member:
-    member, content = plain(name, b"")
-    member.type, member.linkname = kind, to
-    return member, content
-
-
-def packed(bundle: Bundle) -> list[Member]:
-    """The members of a bundle's archive."""
-    names = [MANIFEST, *sorted(bundle.manifest.files)]
-    return [plain(name, (bundle.path / name).read_bytes()) for name in names]
 
 
 # There and back

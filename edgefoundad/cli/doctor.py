@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +45,8 @@ def command(
     file = config or (CONFIG / f"{station}.toml" if station else None)
     if station:
         stations.use_service_state()
+    if file:
+        _use_state_of(file)
     name = station or (file.stem if file else None)
     case = Case(config=file, station=name, unit=station is not None)
     found = list(examine(case))
@@ -53,6 +57,17 @@ def command(
         _show(found)
     if faults:
         raise typer.Exit(1)
+
+
+def _use_state_of(file: Path) -> None:
+    """Look where the station keeps its state, where its file names a folder."""
+    from edgefoundad.errors import InputError
+    from edgefoundad_jetson.config.reading import read
+
+    with contextlib.suppress(InputError):  # What is wrong with it is a finding of its own.
+        named = read(file).service.state
+        if named:
+            os.environ["EDGEFOUNDAD_STATE"] = named
 
 
 def _show(found: list[Finding]) -> None:

@@ -50,11 +50,20 @@ def announced(folder: Path) -> Iterator[None]:
             time.sleep(_PAUSE_S)
         else:
             raise TakenError(f"station {folder.name} runs already: stop it first")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {_namespace()}\n".encode(), 0)
+        _write(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _write(descriptor: int, folder: Path) -> None:
+    number = f"{os.getpid()} {_namespace()}\n".encode()
+    try:
+        # In this order: on a full disk, the place that an earlier one took is not let go.
+        os.pwrite(descriptor, number, 0)
+        os.ftruncate(descriptor, len(number))
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
 
 
 def signal_station(folder: Path) -> bool:

@@ -20,6 +20,7 @@ from edgefoundad.archive import pack
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.signing import PrivateKey
+from tests.forged_archives import REASONS, forge
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Station
@@ -180,6 +181,31 @@ def test_one_with_a_tampered_file(station: Station, remade: Remade, edgefoundad:
         graph.write(b"\xff")
     done = edgefoundad("deploy", folder, "--station", "line-1")
     check_refused(done, station, 2, "was altered")
+
+
+def test_bombs_links_and_paths_that_lead_elsewhere(
+    station: Station,
+    remade: Remade,
+    service: Callable[..., Any],
+    edgefoundad: Run,
+    state: Path,
+    tmp_path: Path,
+) -> None:
+    """Even from somebody who may sign, and beside a service that is not told of any of it."""
+    process = service("confirms")
+    before = {path: path.stat().st_size for path in state.rglob("*") if path.is_file()}
+    files = forge(Bundle.open(remade()), tmp_path / "forged", PrivateKey.read(station.key))
+    for name, reason in REASONS.items():
+        done = edgefoundad("deploy", files[name], "--station", "line-1")
+        check_refused(done, station, 2, str(files[name]), reason)
+    left = {path: path.stat().st_size for path in state.rglob("*") if path.is_file()}
+    assert left == before
+    assert not Path("/etc/cron.d/evil").exists()
+    assert process.poll() is None
+    # It was told of nothing before, and takes up what is good now.
+    done = edgefoundad("deploy", signed(remade("good"), station), "--station", "line-1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert process.stdout.readline().strip() == json.loads(done.stdout)["release"]
 
 
 def test_one_that_was_never_exported(station: Station, remade: Remade, edgefoundad: Run) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +141,53 @@ def test_a_state_folder_that_cannot_be_written(
     found = by_subject(Case(root=jetson, ask=healthy), "disk")
     assert found[0].level == "fault"
     assert "no verdict" in found[0].why
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who may write where others may not")
+def test_a_unit_s_folders_are_tried_as_its_user_and_root_stays_root(
+    jetson: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgefoundad_jetson.doctor import disk
+
+    monkeypatch.setattr(disk, "OWNER", "nobody")
+    user, groups = pwd.getpwnam("nobody"), os.getgroups()
+    # Not below a folder of pytest's, which nobody else may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)
+        state.chmod(0o755)
+        monkeypatch.setenv("EDGEFOUNDAD_STATE", folder)
+        unit = Case(root=jetson, ask=healthy, station="line-3", unit=True)
+        found = by_subject(unit, "disk")[0]
+        assert found.level == "fault"
+        assert found.what == f"{folder} cannot be written (Permission denied) by nobody"
+        assert found.mend == f"sudo chown -R nobody: {folder}"
+        os.chown(state, user.pw_uid, user.pw_gid)
+        assert by_subject(unit, "disk")[0].what.endswith(f"free for {folder}")
+        # Somebody ran the station as root once: its pictures are kept no more.
+        (state / "stations/line-3/rejects").mkdir(parents=True)
+        for place in (state / "stations", state / "stations/line-3"):
+            os.chown(place, user.pw_uid, user.pw_gid)
+        found = by_subject(unit, "disk")[0]
+        assert (found.level, "line-3/rejects cannot" in found.what) == ("fault", True)
+        # Whoever runs a station by hand runs it as himself.
+        mine = by_subject(Case(root=jetson, ask=healthy, station="line-3"), "disk")[0]
+        assert mine.what.endswith(f"free for {folder}")
+    assert os.getresuid() == (0, 0, 0)
+    assert os.getegid() == 0
+    assert os.getgroups() == groups
+
+
+def test_the_state_is_looked_for_where_the_station_s_file_says(
+    edgefoundad: Run, exported: Path, tmp_path: Path
+) -> None:
+    from edgefoundad_jetson.config import template
+
+    file, folder = tmp_path / "line-3.toml", tmp_path / "elsewhere"
+    service = {"bundle": str(exported), "state": str(folder)}
+    file.write_text(template.write("line-3", {"source": {"uri": "test://"}, "service": service}))
+    done = edgefoundad("doctor", "--config", file, "--json")
+    found = {one["subject"]: one for one in json.loads(done.stdout)["findings"]}
+    assert str(folder) in found["disk"]["what"]
 
 
 def test_a_station_from_its_file_to_its_threshold(

@@ -16,6 +16,7 @@ import pytest
 from edgefoundad.archive import pack
 from edgefoundad.bundle import Bundle
 from edgefoundad.signing import PrivateKey
+from tests import forged_archives
 from tests.system.booted_root import BootedRoot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -101,7 +102,8 @@ def bundles(
     content[len(content) // 2] ^= 1
     (place / "tampered.efad").write_bytes(content)
     tampered = place / "tampered.efad"
-    return {**made, "tampered": tampered, "key": place / "team.pub", "good": good}
+    forged = forged_archives.forge(Bundle.open(exported), place / "forged", maker)
+    return {**made, **forged, "tampered": tampered, "key": place / "team.pub", "good": good}
 
 
 def draw(folder: Path, *, seed: int, count: int, size: tuple[int, int] | None = None) -> Path:

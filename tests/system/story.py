@@ -45,6 +45,12 @@ class Story:
         script = ("sh", f"{place}/install.sh")
         done = self.root.run(*script, *words, timeout=1800, offline=offline)
         assert "start edgefoundad@" in done.stdout, done.stdout
+        # The script's last words, and what to do next: it did not stop half way.
+        station = words[words.index("--station") + 1]
+        assert [" ".join(line.split()) for line in done.stdout.splitlines()[-2:]] == [
+            f"done. How it does: edgefoundad service status --station {station}",
+            f"What it lacks: sudo edgefoundad doctor --station {station}",
+        ]
 
     def uninstall(self, *words: str) -> None:
         self.root.run("sh", f"{CLONE}/install.sh", "--uninstall", *words)

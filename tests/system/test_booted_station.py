@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests import forged_archives
 from tests.system import installation
 from tests.system.booted_root import BootedRoot, missing
 from tests.system.installation import CONFIRM_FRAMES, SHORT_WATCHDOG_S
@@ -134,6 +135,7 @@ def what_must_not_run_is_refused(story: Story) -> None:
         "unsigned": (2, "is not signed"),
         "stranger": (2, "which is not trusted here"),
         "tampered": (2, "was altered since it was packed"),
+        **{name: (2, why) for name, why in forged_archives.REASONS.items()},
     }
     for name, (code, *said) in reasons.items():
         with story.line_goes_on():
@@ -143,6 +145,7 @@ def what_must_not_run_is_refused(story: Story) -> None:
         assert done.returncode == code, (name, done.stderr)
         assert all(words in done.stderr for words in said), (name, done.stderr)
         assert {one["bundle"] for one in verdicts} == {before}
+    assert not story.root.place("/etc/cron.d/evil").exists()
     story.figures["refused"] = sorted(reasons)
 
 

@@ -43,6 +43,7 @@ class Attendant:
         self._line = StatusLine()
         self._reload_fault: str | None = None
         self._output_faults: list[str] = []
+        self._not_kept = False
         self._confirm_fault: str | None = None
 
     def __enter__(self) -> Attendant:
@@ -79,6 +80,7 @@ class Attendant:
                     self._asked.clear()
                     self._reload()
                 self.apply_outputs()
+                self._watch_outputs()
                 self._confirm()
             except Exception as error:  # A library's: none may end what it only looks after.
                 self._station.say(f"warning: {type(error).__name__}: {first_line(error)}")
@@ -99,6 +101,15 @@ class Attendant:
                 trouble="; ".join(trouble),
             )
         )
+
+    def _watch_outputs(self) -> None:
+        """Say once that something is not kept, or not in time, and once that all is again."""
+        not_kept = self._station.outputs.not_kept()
+        if not_kept and not self._not_kept:
+            self._station.say(f"warning: {'; '.join(not_kept)}")
+        elif self._not_kept and not not_kept:
+            self._station.say("all is kept again")
+        self._not_kept = bool(not_kept)
 
     def _reload(self) -> None:
         station = self._station

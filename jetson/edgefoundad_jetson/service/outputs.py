@@ -180,6 +180,10 @@ class Outputs:
         opened = tuple(self._open.items())
         return {name: output.kept() for name, (_, output) in opened if output and output.kept}
 
+    def not_kept(self) -> list[str]:
+        """What is not kept now, and why, one line each."""
+        return [str(one["fault"]) for one in self.kept().values() if one["fault"]]
+
     def watch(self, outcome: Outcome) -> None:
         """Show an outcome to every watcher; one that fails is not asked again."""
         for watcher in self._watchers:

@@ -149,7 +149,8 @@ class Station:
             said.append(self.loss)
         if self._watchdog.fault:
             said.append(f"the backend is in doubt: {self._watchdog.fault}")
-        return said
+        # Why stands in the log, and `edgefoundad doctor` says it: the line has to hold the counts.
+        return said + [one.partition(": ")[0] for one in self.outputs.not_kept()]
 
     def heed_watchdog(self) -> None:
         """Keep the times of the file, within those of the service manager."""
