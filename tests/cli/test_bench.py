@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
+
 Run = Callable[..., CompletedProcess[str]]
 
 
+@pytest.mark.alone
 def test_the_loop_is_timed_beside_the_bare_backend(edgefoundad: Run, exported: Path) -> None:
     words = ("bench", exported, "--seconds", "1", "--backend", "onnxruntime", "--json")
     found = json.loads(edgefoundad(*words).stdout)

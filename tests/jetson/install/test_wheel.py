@@ -46,7 +46,7 @@ def test_it_holds_every_unit(wheel: Path) -> None:
         for file in (packaged / "systemd").rglob("*")
         if file.is_file()
     }
-    assert len(wanted) == 4
+    assert len(wanted) == 5
     assert wanted <= set(zipfile.ZipFile(wheel).namelist())
 
 
