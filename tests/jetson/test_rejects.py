@@ -331,18 +331,25 @@ def test_the_loop_hands_over_frames_that_are_judged_and_those_that_come_too_fast
 
 
 @pytest.mark.alone
-def test_a_frame_of_full_hd_is_taken_in_less_than_a_millisecond(
+def test_a_frame_of_full_hd_is_taken_in_a_millisecond_or_the_time_of_a_copy(
     station: Callable[..., Station], tmp_path: Path, record_property: Any
 ) -> None:
     line = station(1920, 1080)
     rejects = Rejects(tmp_path, lambda: line, station="press-4", limits=NO_LIMIT)
     rejects(line.outcome(0, score=0.1))  # Nearly always a good part comes first.
     time.sleep(0.5)
-    one, ms = line.outcome(0), []
+    one, ms, copied = line.outcome(0), [], []
+    pixels = one.frame.pixels
+    assert pixels is not None
+    copy = np.empty_like(pixels)
     for _ in range(40):
         began = time.perf_counter()
         rejects(one)
         ms.append(1e3 * (time.perf_counter() - began))
+        # By turns: what memory gives changes from machine to machine, and from hour to hour.
+        began = time.perf_counter()
+        np.copyto(copy, pixels)
+        copied.append(1e3 * (time.perf_counter() - began))
         end = time.monotonic() + 20
         while len(rejects._free) < WAITING and time.monotonic() < end:
             time.sleep(0.002)
@@ -350,4 +357,4 @@ def test_a_frame_of_full_hd_is_taken_in_less_than_a_millisecond(
     record_property("ms", round(float(np.median(ms)), 3))
     print(f"first {ms[0]:.2f} ms, median {np.median(ms):.2f} ms, most {max(ms):.2f} ms")
     assert rejects.kept == len(ms)
-    assert np.median(ms) < 1
+    assert np.median(ms) < max(1, 1.5 * np.median(copied))

@@ -97,7 +97,7 @@ def metered(
             source={"options": {"fps": 100}},
             backend={"name": "auto", "precision": "auto"},
             service={"bundle": "current"},
-            outputs={"metrics_port": port},
+            outputs={"metrics_port": port, "rejects": {"keep": True}},
         )
         return Metered(file, port)
 
