@@ -145,10 +145,13 @@ class Metered:
         seen = [self.count(name) for name in names]
         for name, before in zip(names, seen, strict=True):
             station.until(lambda name=name, before=before: self.count(name) > before)
-        status = len(station.manager.messages)
-        station.manager.wait_for("STATUS=", after=status)
-        place = station.manager.wait_for("STATUS=", after=len(station.manager.messages))
-        assert "not kept" not in station.manager.messages[place][1]
+        after = len(station.manager.messages)
+        station.until(
+            lambda: any(
+                text.startswith("STATUS=") and "not kept" not in text
+                for _, text in station.manager.messages[after:]
+            )
+        )
 
     def doctor(self, edgefoundad: Run) -> dict[str, str]:
         """What is said of the disk, which has to be one fault."""
