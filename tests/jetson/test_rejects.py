@@ -331,7 +331,7 @@ def test_the_loop_hands_over_frames_that_are_judged_and_those_that_come_too_fast
 
 
 @pytest.mark.alone
-def test_a_frame_of_full_hd_is_taken_in_a_millisecond_or_the_time_of_a_copy(
+def test_a_frame_of_full_hd_is_taken_in_hardly_more_than_the_time_of_a_copy(
     station: Callable[..., Station], tmp_path: Path, record_property: Any
 ) -> None:
     line = station(1920, 1080)
@@ -355,6 +355,7 @@ def test_a_frame_of_full_hd_is_taken_in_a_millisecond_or_the_time_of_a_copy(
             time.sleep(0.002)
     rejects.close()
     record_property("ms", round(float(np.median(ms)), 3))
-    print(f"first {ms[0]:.2f} ms, median {np.median(ms):.2f} ms, most {max(ms):.2f} ms")
+    print(f"median {np.median(ms):.2f} ms, most {max(ms):.2f}; a copy {np.median(copied):.2f}")
     assert rejects.kept == len(ms)
-    assert np.median(ms) < max(1, 1.5 * np.median(copied))
+    # Half a millisecond for the copy where memory is quick, and a whole one where it is not.
+    assert np.median(ms) < np.median(copied) + 0.25
