@@ -45,7 +45,8 @@ def command(
     up between two frames. SIGUSR1 pauses, SIGUSR2 goes on.
 
     Exit codes: 0 stopped, 2 the file, the bundle or the source is wrong (starting again does not
-    help), 3 nothing passes the golden frames, 4 the source or the backend is gone: start again.
+    help), 3 nothing passes the golden frames, 4 the source or the backend is gone, the disk is full
+    or another process still runs the station: start again.
     """
     from edgefoundad.cli import station_engine
     from edgefoundad.errors import InputError, LostError

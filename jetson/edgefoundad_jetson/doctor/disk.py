@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import os
 import pwd
 import shutil
@@ -126,7 +125,7 @@ def _acting_as(name: str | None) -> Iterator[str]:
     """
     user = _user(name) if name and os.geteuid() == 0 else None
     if user is None:
-        yield getpass.getuser()
+        yield _name(os.geteuid())
         return
     groups = os.getgroups()
     os.initgroups(user.pw_name, user.pw_gid)
@@ -145,3 +144,11 @@ def _user(name: str) -> pwd.struct_passwd | None:
         return pwd.getpwnam(name)
     except KeyError:
         return None
+
+
+def _name(number: int) -> str:
+    """Of a user; in a container many have none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
