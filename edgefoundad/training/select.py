@@ -22,8 +22,8 @@ TIE = 0.005
 
 CLEAR = 0.02
 """Standing by which another share of the patches must beat the usual one, and a background that is
-suppressed one that is kept. How large the defects of a part will be, and that none lies beside it,
-is what synthetic ones tell least."""
+kept one that is suppressed. How large the defects of a part will be, and what will lie beside it,
+is what synthetic ones tell least: a tray's edge that the few normals do not show is no defect."""
 
 
 WEAK = 0.75
@@ -128,7 +128,8 @@ def choose(
     compared.sort(key=lambda pair: costs[pair[0]])
     base, _ = _best(compared)
     varied = variants[base]
-    backgrounds = [pair for pair in varied if pair[0].top_fraction == base.top_fraction]
+    # Suppressed first, where there is a background that can be.
+    backgrounds = [pair for pair in reversed(varied) if pair[0].top_fraction == base.top_fraction]
     best, _ = _best(backgrounds, tie=CLEAR)
     shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
     best, _ = _best(shares, tie=CLEAR)

@@ -34,17 +34,22 @@ def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Ca
         seconds: what that took.
     """
     clean, damaged, rises = [], [], []
-    localised: list[float] = []
+    inside: list[NDArray[np.float32]] = []
+    outside: list[NDArray[np.float32]] = []
     for one in judged:
         top = scored_patches(recipe.top_fraction, one.geometry)
         clean.append(_scores(one.clean, top))
         damaged.append(_scores(one.damaged, top))
-        smoothed = smoothed_patches(one.damaged, one.geometry.grid, recipe.smoothing).cpu().numpy()
-        localised += [
-            value
-            for flat, mask in zip(smoothed, one.masks, strict=True)
-            if (value := _localisation(flat, mask)) is not None
-        ]
+        untouched, smoothed = (
+            smoothed_patches(these, one.geometry.grid, recipe.smoothing).cpu().numpy()
+            for these in (one.clean, one.damaged)
+        )
+        outside.append(untouched.ravel())
+        for flat, mask in zip(smoothed, one.masks, strict=True):
+            covered, free = _covered(mask), mask == 0
+            if covered.any() and free.any():
+                inside.append(flat[covered])
+                outside.append(flat[free])
     logs = [np.log(np.maximum(scores, 1e-12)) for scores in clean]
     together = np.concatenate(logs)
     spread = float(together.std()) + LEAST_SPREAD
@@ -61,7 +66,7 @@ def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Ca
         smoothing=recipe.smoothing,
         detection=auroc(labels, np.concatenate([all_clean, all_damaged])),
         margin=float(np.concatenate(rises).mean()),
-        localisation=float(np.mean(localised)) if localised else 0.5,
+        localisation=_localisation(inside, outside),
         head_start=_head_start(recipe, len(judged)),
         seconds=round(seconds, 2),
     )
@@ -82,15 +87,25 @@ def smoothed_patches(differences: Tensor, grid: Size, sigma: float) -> Tensor:
     return (rows @ coarse @ columns.T).flatten(1)
 
 
-def _localisation(flat: NDArray[np.float32], mask: NDArray[np.float32]) -> float | None:
-    inside, outside = mask > 0.25, mask == 0
-    if not inside.any():
-        # A defect smaller than a quarter of any patch: the patch that holds most of it.
-        inside = mask == mask.max()
-    if not outside.any() or mask.max() == 0:
-        return None
-    keep = inside | outside
-    return auroc(inside[keep], flat[keep])
+def _covered(mask: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Patches that a defect fills by a quarter, or that which holds most of a smaller one."""
+    filled = mask > 0.25
+    return filled if filled.any() else np.asarray((mask == mask.max()) & (mask > 0))
+
+
+def _localisation(
+    inside: Sequence[NDArray[np.float32]], outside: Sequence[NDArray[np.float32]]
+) -> float:
+    """AUROC of damaged patches against untouched ones, those of all frames together.
+
+    One threshold holds for all of them: that a large defect raises the whole map of its frame does
+    not show within that frame.
+    """
+    if not inside:
+        return 0.5
+    damaged, untouched = np.concatenate(inside), np.concatenate(outside)
+    labels = np.repeat([True, False], [len(damaged), len(untouched)])
+    return auroc(labels, np.concatenate([damaged, untouched]))
 
 
 def _head_start(recipe: Recipe, shots: int) -> float:

@@ -55,6 +55,15 @@ class Blind(Projector):
         return {}
 
 
+class Rising(Level):
+    """As well within a frame; a damaged frame's differences rise as a whole, each by its own."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        differences = embeddings[..., 0]
+        damaged = differences.amax(-1, keepdim=True) > 3
+        return differences + 200 * damaged * embeddings[..., 1].mean(-1, keepdim=True)
+
+
 class BlendedLevel(BlendProjector):
     """A blend whose halves are both `Level`, in units of one."""
 
@@ -200,9 +209,16 @@ def test_evidence_that_nobody_should_rely_on_says_so() -> None:
 def test_equals_are_ranked_by_cost_whatever_is_compared_first(material: Make) -> None:
     wide = Features((0,), neighbourhoods=(3,))
     for first in (LEVEL, wide):
-        choice = chosen(material(), Fixed("memory", Level()), features=[LEVEL, wide], first=first)
+        choice = chosen(material(), Fixed("subspace", Level()), features=[LEVEL, wide], first=first)
         assert choice.recipe.features == LEVEL
         assert [c.features for c in choice.candidates[:2]] == [str(LEVEL), str(wide)]
+
+
+def test_damage_is_found_by_one_threshold_for_all_frames(material: Make) -> None:
+    choice = chosen(material(), Fixed("subspace", Level()), Fixed("memory", Rising()))
+    level, rising = choice.candidates[:2]
+    assert level.localisation == level.detection == rising.detection == 1
+    assert rising.localisation < 0.95
 
 
 @pytest.mark.parametrize(("shots", "steady"), [(1, "memory"), (3, "blend")])
@@ -377,6 +393,14 @@ def test_the_background_is_suppressed_where_clutter_on_it_hurts(on_background: M
     both = backgrounds(choice)
     assert both["suppressed"].standing > both["kept"].standing + TIE
     assert "background suppressed" in choice.why
+
+
+def test_the_background_is_suppressed_where_nothing_speaks_for_either(on_background: Make) -> None:
+    # A tray's edge that none of the normals shows will lie there one day.
+    choice = chosen(on_background(clutter=0.0, row=2), ClosedForm("memory", 0))
+    both = backgrounds(choice)
+    assert both["suppressed"].standing == pytest.approx(both["kept"].standing, abs=TIE)
+    assert choice.recipe.suppressed
 
 
 def test_the_background_is_kept_where_defects_lie_on_it(on_background: Make) -> None:
