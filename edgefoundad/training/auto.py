@@ -65,11 +65,12 @@ def choose_recipe(
     embedded = began + EMBEDDING * settings.budget
     trials = compare_trials(compared, settings.seed, progress, deadline=embedded)
     deadline = began + COMPARING * settings.budget
+    first = default_features(entry, block)
     choice = choose(
         compared,
         trials,
         features=feature_candidates(entry, block),
-        first=default_features(entry, block),
+        first=first,
         fitters=[ClosedForm(kind, settings.seed, draft=True) for kind in CLOSED_FORMS],
         deadline=deadline,
         progress=lambda done, total: progress("comparing candidates", done, total),
@@ -84,7 +85,10 @@ def choose_recipe(
         return ClosedForm(choice.recipe.projector, settings.seed), choice
     trained = _trained(normals, entry, settings, progress)
     trained.deadline = deadline
-    read = default_features(entry, block, "foundad")
+    read = first
+    if entry.blocks:
+        # Twice the channels cost it four times as much.
+        read = replace(first, levels=first.levels[-1:])
     choice = choice.against(compared, trials, features=read, fitter=trained)
     if choice.recipe.projector != "foundad":
         return ClosedForm(choice.recipe.projector, settings.seed), choice

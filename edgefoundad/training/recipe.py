@@ -17,6 +17,11 @@ was one, synthetic defects chose it and real parts suffered."""
 SMOOTHINGS = (SMOOTHING, 1.0, 1.5)
 """Gaussians that the difference map may be smoothed by, in patches."""
 
+DEPTHS = (7 / 12, 3 / 4)
+"""Shares of a transformer's blocks behind which patches are read: which is best changes from part
+to part. Behind later ones, FoundAD's cut at five sixths among them, a large defect raises the whole
+frame's differences: a pixel AUROC on bottle of 86 with DINOv2-S's tenth, of 97.8 with its ninth."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -48,16 +53,12 @@ class Recipe:
 
 
 def read_levels(entry: EncoderEntry, block: int | None) -> tuple[int, ...]:
-    """Every level that a candidate may read.
-
-    Of a transformer the block asked for, or one after two thirds of its depth and FoundAD's cut:
-    which is best changes from part to part.
-    """
+    """Every level that a candidate may read: of a transformer the block asked for, or `DEPTHS`."""
     if not entry.blocks:
         return ConvolutionalEncoder.STAGES
     if block is not None:
         return (block,)
-    return tuple(sorted({max(0, round(entry.blocks * 2 / 3) - 1), entry.default_block or 0}))
+    return tuple(sorted({max(0, round(entry.blocks * depth) - 1) for depth in DEPTHS}))
 
 
 def default_features(
