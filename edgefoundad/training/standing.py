@@ -121,5 +121,5 @@ def _head_start(recipe: Recipe, shots: int) -> float:
         steady = recipe.projector == "memory" and fine
     else:
         steady = recipe.projector == ("blend" if fine else "memory")
-    several = HEAD_START / 2 if len(recipe.features.levels) > 1 else 0.0
+    several = HEAD_START if len(recipe.features.levels) > 1 else 0.0
     return several + (HEAD_START if steady else 0.0)
