@@ -9,7 +9,7 @@ demo: install
 	$(BIN)/edgefoundad demo --output build/demo --force
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 lint: install
