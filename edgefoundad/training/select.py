@@ -64,8 +64,9 @@ class Choice:
         began = time.monotonic()
         judged = judge_all(rival, normals, trials, fitter)
         pairs = _variants(rival, judged, time.monotonic() - began)
-        best, _ = _best([(self.recipe, now), *pairs])
+        settled, pairs = _settle(rival, pairs)
         compared = [(self.recipe, now), *pairs]
+        best, _ = _best([(self.recipe, now), (settled, dict(pairs)[settled])])
         if best == self.recipe:
             candidates = [*self.candidates, *(candidate for _, candidate in pairs)]
             return replace(self, candidates=candidates)
@@ -128,12 +129,8 @@ def choose(
     compared.sort(key=lambda pair: costs[pair[0]])
     base, _ = _best(compared)
     varied = variants[base]
-    # Suppressed first, where there is a background that can be.
-    backgrounds = [pair for pair in reversed(varied) if pair[0].top_fraction == base.top_fraction]
-    best, _ = _best(backgrounds, tie=CLEAR)
-    shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
-    best, _ = _best(shares, tie=CLEAR)
-    compared += [pair for pair in varied if pair[0] != base and pair in (*backgrounds, *shares)]
+    best, considered = _settle(base, varied)
+    compared += [pair for pair in considered if pair[0] != base]
     smoothings = _smoothings(dict(varied)[best], best, judged[base])
     best = _sharpest(smoothings)
     compared += smoothings[1:]
@@ -150,6 +147,22 @@ def _variants(recipe: Recipe, judged: Judged, seconds: float) -> list[tuple[Reci
                 ordered = [differences[i] for i in sorted(differences)]
                 found.append((variant, figures(variant, ordered, seconds)))
     return found
+
+
+def _settle(
+    base: Recipe, varied: Sequence[tuple[Recipe, Candidate]]
+) -> tuple[Recipe, list[tuple[Recipe, Candidate]]]:
+    """A recipe's background, then its share: what is usual unless another is clearly better.
+
+    Returns:
+        the variation of `base` that is taken, and those that were looked at.
+    """
+    # Suppressed first, where there is a background that can be.
+    backgrounds = [pair for pair in reversed(varied) if pair[0].top_fraction == base.top_fraction]
+    best, _ = _best(backgrounds, tie=CLEAR)
+    shares = [pair for pair in varied if pair[0].suppressed == best.suppressed]
+    best, _ = _best(shares, tie=CLEAR)
+    return best, [pair for pair in varied if pair in backgrounds or pair in shares]
 
 
 def _smoothings(own: Candidate, best: Recipe, judged: Judged) -> list[tuple[Recipe, Candidate]]:

@@ -403,6 +403,14 @@ def test_the_background_is_suppressed_where_nothing_speaks_for_either(on_backgro
     assert choice.recipe.suppressed
 
 
+def test_a_dearer_projector_s_background_is_settled_by_the_same_rule(on_background: Make) -> None:
+    normals, trials = on_background(clutter=0.0, row=2)
+    blind = chosen((normals, trials), Fixed("subspace", Blind()))
+    choice = blind.against(normals, trials, features=LEVEL, fitter=ClosedForm("memory", 0))
+    assert choice.recipe.projector == "memory"
+    assert choice.recipe.suppressed
+
+
 def test_the_background_is_kept_where_defects_lie_on_it(on_background: Make) -> None:
     choice = chosen(on_background(clutter=0.0, row=10), ClosedForm("memory", 0))
     assert not choice.recipe.suppressed
