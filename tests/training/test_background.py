@@ -152,3 +152,21 @@ def test_a_foreign_file_is_refused(gate: Gate, tmp_path: Path, damage: str) -> N
     with pytest.raises(InputError, match="does not fit its manifest") as caught:
         load_gate(path, 16, GRID)
     assert "\n" not in str(caught.value)
+
+
+def test_rounding_hardly_moves_the_weight_of_a_patch_between_the_two() -> None:
+    # Normals vary in the first channel; all others tell the two a little apart, with hardly any
+    # variance, and are what int8 rounds away.
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([0.5] + [0.001] * 63)
+    middle = torch.tensor([1.0] + [0.01] * 63)
+    part = np.arange(400) % 2 == 0
+    sign = torch.from_numpy(np.where(part, 1.0, -1.0)).float()[:, None]
+    clean = sign * middle + spread * torch.randn(400, 64, generator=generator)
+    single = Size(1, 1)
+    gate = fit_gate(clean[:, None], part[:, None], single)
+    between = gate.offset * -middle / (gate.direction.ravel() @ middle)
+    rounded = between + 0.01 * torch.randn(300, 64, generator=generator)
+    weights = gate(torch.stack([between, *rounded])[:, None]).ravel()
+    assert weights[0] == pytest.approx(0.5, abs=0.01)
+    assert (weights[1:] - weights[0]).abs().mean() < 0.12
