@@ -154,6 +154,6 @@ def find(name: str) -> tuple[EncoderEntry, int | None]:
     if not (cut.isdecimal() and int(cut) < entry.blocks):
         raise InputError(
             f"found block {cut!r}; expected {base}@0 to {base}@{entry.blocks - 1} "
-            f"(without @, {entry.default_block}, or what `--projector auto` finds best)"
+            "(or leave out the @: the projector then decides where to cut)"
         )
     return entry, int(cut)
