@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,30 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("EDGEFOUNDAD_STATE", str(folder))
     return folder
+
+
+class StackOfSignals(ctypes.Structure):
+    """stack_t of sigaltstack(2), on Linux."""
+
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("bytes", ctypes.c_size_t)]
+
+
+@pytest.fixture(scope="session")
+def signals_before() -> StackOfSignals:
+    """Where the thread that runs the tests took its signals at first."""
+    stack = StackOfSignals()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack
+
+
+@pytest.fixture(autouse=True)
+def signals_after(signals_before: StackOfSignals) -> Iterator[None]:
+    """Each of OpenVINO's cores gives its thread a stack for signals, and frees it when it goes.
+
+    The next signal, in whatever test comes then, would be a segmentation fault.
+    """
+    yield
+    ctypes.CDLL(None).sigaltstack(ctypes.byref(signals_before), None)
 
 
 @pytest.fixture(scope="session")
