@@ -54,7 +54,9 @@ def choose_recipe(
     """
     kind = settings.projector
     if kind != "auto":
-        recipe = Recipe(default_features(entry, block, kind), kind)
+        # Nothing is compared that could speak against it.
+        suppressed = all(normal.foreground is not None for normal in normals)
+        recipe = Recipe(default_features(entry, block, kind), kind, suppressed)
         fitter = (
             _trained(normals, entry, settings, progress)
             if kind == "foundad"

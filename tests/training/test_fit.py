@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
+from edgefoundad.demo.kinds import write_kind
 from edgefoundad.errors import InputError
 from edgefoundad.geometry import Box
 from edgefoundad.images import list_images, read_image
@@ -103,6 +104,30 @@ def test_with_time_enough_auto_trains_and_compares_foundad_too(
     (chosen,) = (one for one in manifest.fit.candidates if one.chosen)
     assert chosen.projector == "foundad"
     assert manifest.threshold.calibration.n == 3
+
+
+def test_a_projector_that_was_asked_for_suppresses_the_background_too(
+    parts: Path, tmp_path: Path
+) -> None:
+    settings = replace(QUICK, projector="memory", size=224)
+    bundle = fit(parts / "train/good", tmp_path / "flange", settings)
+    assert bundle.manifest.score.background == "suppressed"
+    detector = load_detector(bundle)
+    picture = read_image(list_images(parts / "test/good")[0])
+    suppressed, _ = detector.infer(picture)
+    detector.head.gate = None
+    kept, _ = detector.infer(picture)
+    # The frame's corner, and the middle of the part.
+    assert suppressed[:2, :2].max() < 0.1 * kept[:2, :2].max()
+    middle = np.s_[20:36, 30:44]
+    np.testing.assert_allclose(suppressed[middle], kept[middle], rtol=0.02)
+
+
+def test_what_has_no_background_keeps_all_of_it(tmp_path: Path) -> None:
+    write_kind(tmp_path / "data", "fabric", shots=2, n_good=1, n_per_defect=1, seed=0)
+    settings = replace(QUICK, projector="memory", size=224)
+    bundle = fit(tmp_path / "data/train/good", tmp_path / "fabric", settings)
+    assert bundle.manifest.score.background == "kept"
 
 
 def judge_all(bundle: Bundle, folder: Path) -> list[float]:
