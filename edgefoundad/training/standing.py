@@ -18,6 +18,9 @@ from edgefoundad.training.recipe import Recipe
 HEAD_START = 0.02
 """Standing by which synthetic defects must speak against what holds on real parts of most kinds."""
 
+HEAD_START_OF_ONE = 0.06
+"""The same where there is one normal, whose own views are all that shows how good parts differ."""
+
 STANDS_OUT = 2.0
 """Spreads of the normal scores by which a damaged one should rise above its own clean part."""
 
@@ -117,9 +120,8 @@ def _head_start(recipe: Recipe, shots: int) -> float:
     hold. Two depths side by side are seldom far from the better.
     """
     fine = 1 in recipe.features.neighbourhoods
-    if shots == 1:
-        steady = recipe.projector == "memory" and fine
-    else:
-        steady = recipe.projector == ("blend" if fine else "memory")
     several = HEAD_START if len(recipe.features.levels) > 1 else 0.0
+    if shots == 1:
+        return several + (HEAD_START_OF_ONE if recipe.projector == "memory" and fine else 0.0)
+    steady = recipe.projector == ("blend" if fine else "memory")
     return several + (HEAD_START if steady else 0.0)
