@@ -15,6 +15,7 @@ from edgefoundad.errors import GateError
 from edgefoundad.golden import Infer
 from edgefoundad.manifest import Precision
 from edgefoundad_export import int8
+from edgefoundad_export.bias_correction import mean_shifts, take_back
 from edgefoundad_export.graph import stage
 from edgefoundad_export.half import (
     COMPUTED,
@@ -138,10 +139,13 @@ class Workshop:
         whole, its_layers = part(smoothed, every, apart)
         watch = _watch(progress, "taking the ranges for int8")
         scales = int8.activation_scales(smoothed, every, self.probe.calibrating, watch, apart=apart)
+        watch = _watch(progress, "taking what int8 shifts")
+        shifts = mean_shifts(whole, its_layers, scales, self.probe.calibrating[::2], watch)
         layers = {layer.node: layer for layer in its_layers}
 
         def lower(parts: Collection[str]) -> onnx.ModelProto:
-            return int8.to_int8(whole, [layers[one] for one in parts], scales)
+            chosen = [layers[one] for one in parts]
+            return take_back(int8.to_int8(whole, chosen, scales), chosen, shifts)
 
         most = int(MOST_KEPT * len(layers))
         found = self._fewest(
