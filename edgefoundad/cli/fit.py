@@ -138,9 +138,11 @@ def command(
     if as_json:
         console.print_json(summary)
         return
+    suppressed = bundle.manifest.score.background == "suppressed"
+    asked_for = f"{projector}, background suppressed" if suppressed else projector
     rows = [
         ("encoder", console.plain(f"{summary['encoder']}  ({summary['licence']})")),
-        ("projector", console.plain(summary["why"]) if projector == "auto" else projector),
+        ("projector", console.plain(summary["why"]) if projector == "auto" else asked_for),
         ("fitted on", _fitted_on(bundle.manifest.normals)),
         *(("model input", _model_input(geometry)) for geometry in bundle.manifest.frames),
         ("threshold", console.threshold_in_words(summary)),

@@ -154,6 +154,7 @@ def test_an_outlier_is_named_with_what_to_do(
     dropped = edgefoundad(*words, "--force", "--drop-outliers")
     assert "outliers: odd.png: unlike all others: left out of the fit" in dropped.stdout
     assert "fitted on    4 of 5 images" in dropped.stdout
+    assert ", background suppressed" in dropped.stdout
     page = (tmp_path / "out/report.html").read_text()
     assert "Left out of the fit, as asked: odd.png" in page
     normals = json.loads((tmp_path / "out/manifest.json").read_text())["normals"]
