@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgefoundad.manifest import ProjectorKind
+from edgefoundad.training.blend import BlendProjector
 from edgefoundad.training.features import Features
 from edgefoundad.training.flops import default_shape
 from edgefoundad.training.foundad import FoundadProjector, FoundadRecipe, fit_foundad
@@ -73,9 +74,15 @@ class ClosedForm(Fitter):
         if n == 1:
             yield [0], self.fit(normals, features)
             return
+        whole = self.fit(normals, features) if n == 2 and self.kind == "blend" else None
         for fold in np.array_split(np.arange(n), min(n, MOST_FOLDS)):
             others = [normal for i, normal in enumerate(normals) if i not in fold]
-            yield [int(i) for i in fold], self.fit(others, features)
+            projector = self.fit(others, features)
+            if isinstance(whole, BlendProjector) and isinstance(projector, BlendProjector):
+                # Its own are those of one normal's two halves, which differ more than two normals
+                # do: every good bottle lay above a threshold in them.
+                projector.units.copy_(whole.units)
+            yield [int(i) for i in fold], projector
 
 
 @dataclass

@@ -168,6 +168,23 @@ def test_no_normal_is_scored_by_a_trained_projector_that_saw_it(
     assert min(one.score for one in judged) > 0.05
 
 
+def test_each_of_two_normals_is_scored_on_the_scale_of_the_detector_of_both(
+    camera_of: Callable[..., Camera], normals_of: Callable[..., list[Normal]]
+) -> None:
+    torch.manual_seed(0)
+    # The two halves of a frame are nothing alike, the frames are.
+    frame = torch.randn(40, 12)
+    frame[20:] *= 20
+    own = frame + 0.1 * torch.randn(3, 40, 12)
+    *normals, another = normals_of(camera_of((8, 5), (12,)), own)
+    recipe, fitter = replace(RECIPE, projector="blend"), ClosedForm("blend", 0)
+    judged = left_out(fitter, recipe, normals)
+    head = Head(fitter.fit(normals, recipe.features), Scoring(GEOMETRY))
+    fresh = judge(head, another.own).score
+    assert 0.5 * fresh < min(one.score for one in judged)
+    assert max(one.score for one in judged) < 3 * fresh
+
+
 def test_a_single_normal_is_judged_by_its_views(
     camera_of: Callable[..., Camera], normals_of: Callable[..., list[Normal]]
 ) -> None:
