@@ -1,4 +1,4 @@
-"""What projector and scoring add to the encoder: time and multiply-adds of one frame.
+"""What projector, gate and scoring add to the encoder: time and multiply-adds of one frame.
 
     python benchmarks/head_cost.py --json benchmarks/results/head_cost.json
 
@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgefoundad.geometry import Geometry, Size
 from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
+from edgefoundad.training.background import Gate
 from edgefoundad.training.blend import BlendProjector
 from edgefoundad.training.detector import Detector, Embedder, Head, Scoring
 from edgefoundad.training.encoder import Encoder, build_encoder
@@ -96,7 +97,8 @@ def measure(name: str, kind: str, size: int, runs: int) -> dict[str, Any]:
         flops = vit_flops(encoder.channels[0], max(features.levels) + 1, patch=entry.patch)
     grid = frame.grid.width * frame.grid.height
     projector = empty(kind, encoder.dimension, min(CAPACITY, SHOTS * grid), flops)
-    detector = Detector(Embedder(encoder, frame), Head(projector, Scoring(frame))).eval()
+    head = Head(projector, Scoring(frame), Gate(encoder.dimension, frame.tile_grid))
+    detector = Detector(Embedder(encoder, frame), head).eval()
     bare = Bare(encoder).eval()
     image = torch.randn(1, 3, frame.tile.height, frame.tile.width)
     seen = torch.randint(256, (1, size, size, 3), dtype=torch.uint8)
