@@ -16,8 +16,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from edgefoundad_export.graph import drop_unused
 from edgefoundad_export.int8 import Layer
-from edgefoundad_export.session import Frame, Watch, open_session
+from edgefoundad_export.session import Frame, Watch, open_showing
 from edgefoundad_export.steps import round_to, weight_steps
 
 Shift = NDArray[np.float32]
@@ -42,13 +43,7 @@ def mean_shifts(
         watch: called with frames done and in all.
     """
     names = list(dict.fromkeys(layer.activation for layer in layers))
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
-    given = {output.name for output in probed.graph.output}
-    probed.graph.output.extend(
-        onnx.ValueInfoProto(name=name) for name in names if name not in given
-    )
-    session = open_session(probed)
+    session = open_showing(model, names)
     convolved = {layer.activation for layer in layers if layer.axis == 0}
     exact: dict[str, NDArray[np.float64]] = {}
     rounded: dict[str, NDArray[np.float64]] = {}
@@ -77,7 +72,7 @@ def mean_shifts(
 
 
 def _mean_product(
-    node: onnx.NodeProto, layer: Layer, weight: Shift, mean: NDArray[np.float64]
+    node: onnx.NodeProto, layer: Layer, weight: NDArray[np.float32], mean: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The mean of each output channel, from that of each input channel."""
     if layer.axis == 1:
@@ -135,8 +130,5 @@ def take_back(
         adds.input[place] = f"{layer.node}_corrected_bias"
         corrected = np.asarray(values - shift, np.float32)
         graph.initializer.append(numpy_helper.from_array(corrected, adds.input[place]))
-    read = {name for node in graph.node for name in node.input}
-    left = [one for one in graph.initializer if one.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(left)
+    drop_unused(graph)
     return model

@@ -85,6 +85,14 @@ def _name(model: onnx.ModelProto) -> None:
         came_from.update(dict.fromkeys(node.output, module))
 
 
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove constants that no node reads any more."""
+    read = {name for node in graph.node for name in node.input}
+    left = [one for one in graph.initializer if one.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(left)
+
+
 def _strip(model: onnx.ModelProto) -> None:
     """Remove the exporter's notes: they hold stack traces and paths of the machine it ran on."""
     del model.metadata_props[:]

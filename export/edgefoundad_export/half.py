@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefoundad_export.graph import stage
+from edgefoundad_export.graph import drop_unused, stage
 
 LARGEST = 32_000.0
 """Largest magnitude that a half-precision tensor may reach on real frames: half of what fits."""
@@ -114,7 +114,7 @@ def to_half(model: onnx.ModelProto, nodes: Collection[str]) -> onnx.ModelProto:
         if output.name in half_now:
             raise ValueError(f"output {output.name} would be in half precision")
     del graph.value_info[:]
-    _drop_unused(graph)
+    drop_unused(graph)
     return made
 
 
@@ -204,11 +204,3 @@ def _cast(source: str, target: str, *, low: bool, before: onnx.NodeProto) -> onn
     to = TensorProto.FLOAT16 if low else TensorProto.FLOAT
     module = before.name.rpartition("/")[0]
     return helper.make_node("Cast", [source], [target], name=f"{module}/Cast_{target}", to=to)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove constants that no node reads any more."""
-    read = {name for node in graph.node for name in node.input}
-    left = [one for one in graph.initializer if one.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(left)

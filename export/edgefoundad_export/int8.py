@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgefoundad_export.graph import stage
-from edgefoundad_export.session import Frame, Watch, open_session
+from edgefoundad_export.graph import drop_unused, stage
+from edgefoundad_export.session import Frame, Watch, open_showing
 from edgefoundad_export.steps import LEVELS, Histogram, weight_steps
 
 
@@ -78,13 +78,7 @@ def activation_scales(
     """
     apart = apart or {}
     names = list(dict.fromkeys(layer.activation for layer in layers))
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
-    kept = {output.name for output in probed.graph.output}
-    for name in names:
-        if name not in kept:
-            probed.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = open_session(probed)
+    session = open_showing(model, names)
     histograms = {name: Histogram() for name in names}
     for done, frame in enumerate(frames):
         watch(done, len(frames))
@@ -139,10 +133,7 @@ def to_int8(
         rewritten.append(node)
     del graph.node[:]
     graph.node.extend(rewritten)
-    read = {name for node in graph.node for name in node.input}
-    left = [one for one in graph.initializer if one.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(left)
+    drop_unused(graph)
     return made
 
 

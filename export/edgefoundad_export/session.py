@@ -49,6 +49,22 @@ def open_session(model: onnx.ModelProto | Path, *, plain: bool = False) -> Sessi
     return Session(lambda outputs, frame: session.run(outputs, {"frame": frame[None]}))
 
 
+def open_showing(model: onnx.ModelProto, names: Iterable[str]) -> Session:
+    """Load a graph so that it gives these of its tensors as well.
+
+    Args:
+        model: the graph, which stays as it is.
+        names: of the tensors.
+    """
+    showing = onnx.ModelProto()
+    showing.CopyFrom(model)
+    given = {output.name for output in showing.graph.output}
+    showing.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in names if name not in given
+    )
+    return open_session(showing)
+
+
 def results(infer: Infer, frames: Iterable[Frame]) -> list[tuple[NDArray[np.float32], float]]:
     """Map and score of every frame."""
     return [(difference.copy(), score) for difference, score in map(infer, frames)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgefoundad_export.int8 import Layer
-from edgefoundad_export.session import Frame, open_session
+from edgefoundad_export.session import Frame, open_showing
 from edgefoundad_export.steps import best_step, round_to, weight_steps
 
 MIGRATIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -96,11 +96,7 @@ def activations(
     model: onnx.ModelProto, names: Sequence[str], frames: Sequence[Frame]
 ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Of each tensor its channels' largest magnitudes, float32 [C], and a sample, [n, C]."""
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
-    for name in names:
-        probed.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = open_session(probed)
+    session = open_showing(model, names)
     rng = np.random.default_rng(0)
     peaks: dict[str, NDArray[np.float32]] = {}
     samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
