@@ -69,7 +69,7 @@ class ClosedForm(Fitter):
     def left_out(
         self, normals: Sequence[Normal], features: Features
     ) -> Iterator[tuple[list[int], Projector]]:
-        """Fit once for each group left out."""
+        """Fit once for each group left out; of two normals, a blend takes its units from both."""
         n = len(normals)
         if n == 1:
             yield [0], self.fit(normals, features)
@@ -79,8 +79,8 @@ class ClosedForm(Fitter):
             others = [normal for i, normal in enumerate(normals) if i not in fold]
             projector = self.fit(others, features)
             if isinstance(whole, BlendProjector) and isinstance(projector, BlendProjector):
-                # Its own are those of one normal's two halves, which differ more than two normals
-                # do: every good bottle lay above a threshold in them.
+                # Its own come from one normal's two halves, which differ more than two normals do:
+                # every good bottle lay above a threshold in them.
                 projector.units.copy_(whole.units)
             yield [int(i) for i in fold], projector
 
