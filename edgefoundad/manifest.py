@@ -103,15 +103,18 @@ def scored_patches(top_fraction: float, geometry: Geometry) -> int:
 
 
 class ScoreRule(_Record):
-    """The image score: the mean of the largest patch differences.
+    """The image score: a power mean of the largest patch differences.
 
     Attributes:
         top_fraction: how many, as a share of the patches of one tile; three at least.
+        power: exponent of their power mean: 1 is the arithmetic mean, a large one nears their
+            maximum.
         smoothing: of the difference map, standard deviation of a Gaussian in patches.
         background: whether differences away from anything that looks like the part are suppressed.
     """
 
     top_fraction: Fraction
+    power: Annotated[FiniteFloat, Field(ge=1, le=16)] = 1.0
     smoothing: Annotated[FiniteFloat, Field(ge=0)] = 0.5
     background: Literal["kept", "suppressed"] = "kept"
 

@@ -90,7 +90,11 @@ manifests = st.builds(
     geometry=geometries,
     other_frames=st.lists(geometries, max_size=2),
     score=st.builds(
-        ScoreRule, top_fraction=shares, smoothing=st.floats(0, 9), background=backgrounds
+        ScoreRule,
+        top_fraction=shares,
+        power=st.floats(1, 16),
+        smoothing=st.floats(0, 9),
+        background=backgrounds,
     ),
     threshold=st.builds(
         Threshold,
@@ -188,7 +192,7 @@ def test_an_unknown_or_a_missing_key_is_refused_at_every_level(manifest: Manifes
     optional = [
         *(((), key) for key in ("graphs", "files", "schema_version", "other_frames")),
         *((("encoder",), key) for key in ("fusion", "neighbourhoods")),
-        *((("score",), key) for key in ("smoothing", "background")),
+        *((("score",), key) for key in ("power", "smoothing", "background")),
         *((("normals",), key) for key in ("outliers", "views", "categories")),
         (("fit",), "left_out"),
         (("graphs",), "fp32"),

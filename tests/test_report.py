@@ -139,7 +139,7 @@ def manifest_of(
         ),
         projector=ProjectorRecord(kind="memory", settings={}, parameters=12, why=why),
         geometry=GEOMETRY,
-        score=ScoreRule(top_fraction=0.01),
+        score=ScoreRule(top_fraction=0.01, power=4),
         threshold=threshold,
         normals=NormalsRecord(
             found=9, fitted=list(names), calibrated=0, colour=True, outliers=list(outliers)
@@ -351,7 +351,7 @@ def test_facts_are_told(tmp_path: Path) -> None:
     text = fit_page(tmp_path, provisional(), ("a.png",)).text
     for fact in ("tiny (tiny_vit)", "1+2, 3x3 averaged", "memory: asked for.", "96x64 px"):
         assert fact in text
-    assert "mean of the 3 largest patch differences" in text
+    assert "power mean (exponent 4) of the 3 largest patch differences" in text
     assert "chosen" not in text.split("How the projector was chosen")[1]
 
 

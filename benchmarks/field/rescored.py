@@ -95,7 +95,7 @@ class Rescorer:
             for kept in self.tested:
                 embeddings = self.camera.read(kept, recipe.features)[None]
                 stitched = head.differences(embeddings)
-                scores.append(float(stitched.topk(head.scoring.top, dim=1).values.mean()))
+                scores.append(float(head.scoring.score(stitched)))
                 grid = self.camera.geometry.grid
                 shown = smoothed_patches(stitched, grid, recipe.smoothing)
                 differences.append(shown[0].numpy())

@@ -95,7 +95,7 @@ def run_subspacead(
             centred = embed(frame) - centre
             outside = centred - (centred @ components) @ components.T
             geometry = planned(frame)
-            scoring = Scoring(geometry, top_fraction=TOP_FRACTION, smoothing=SMOOTHING)
+            scoring = Scoring(geometry, top_fraction=TOP_FRACTION, power=1, smoothing=SMOOTHING)
             difference, score = scoring(outside.square().mean(-1)[None])
             times.append(1e3 * (time.process_time() - started))
             scores.append(float(score))

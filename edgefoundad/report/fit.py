@@ -205,7 +205,8 @@ def _encoder_facts(manifest: Manifest) -> list[tuple[str, str]]:
 def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
     projector, geometry = manifest.projector, manifest.geometry
     settings = ", ".join(f"{key} {value:g}" for key, value in projector.settings.items())
-    top = scored_patches(manifest.score.top_fraction, geometry)
+    top, power = scored_patches(manifest.score.top_fraction, geometry), manifest.score.power
+    mean = "mean" if power == 1 else f"power mean (exponent {power:g})"
     return [
         ("Projector", f"{projector.kind}, {projector.parameters:,} parameters"),
         ("Projector settings", settings or "none"),
@@ -214,7 +215,7 @@ def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("Model input", f"{geometry.tile} px"),
         ("Patch grid", str(geometry.grid)),
         ("Difference map", f"{geometry.map} cells"),
-        ("Image score", f"mean of the {top} largest patch differences"),
+        ("Image score", f"{mean} of the {top} largest patch differences"),
         ("Background", manifest.score.background),
         ("Threshold of the score", f"{manifest.threshold.score:.6g}"),
         ("Threshold of the map", f"{manifest.threshold.map:.6g}"),

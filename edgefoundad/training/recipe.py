@@ -10,7 +10,7 @@ from edgefoundad.training.detector import SMOOTHING, TOP_FRACTION
 from edgefoundad.training.encoder import ConvolutionalEncoder
 from edgefoundad.training.features import Features
 
-TOP_FRACTIONS = (TOP_FRACTION, 0.01, 0.03)
+TOP_FRACTIONS = (TOP_FRACTION, 0.005, 0.06)
 """Shares of a tile's patches that the score may average over. A single patch is no share: where it
 was one, synthetic defects chose it and real parts suffered."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from edgefoundad.geometry import Size
 from edgefoundad.manifest import Candidate, scored_patches
 from edgefoundad.metrics import auroc
+from edgefoundad.training.detector import POWER, pool
 from edgefoundad.training.differences import Differences
 from edgefoundad.training.preprocess import smooth_upsample_matrix
 from edgefoundad.training.recipe import Recipe
@@ -41,8 +42,8 @@ def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Ca
     outside: list[NDArray[np.float32]] = []
     for one in judged:
         top = scored_patches(recipe.top_fraction, one.geometry)
-        clean.append(_scores(one.clean, top))
-        damaged.append(_scores(one.damaged, top))
+        clean.append(pool(one.clean, top, POWER).double().cpu().numpy())
+        damaged.append(pool(one.damaged, top, POWER).double().cpu().numpy())
         untouched, smoothed = (
             smoothed_patches(these, one.geometry.grid, recipe.smoothing).cpu().numpy()
             for these in (one.clean, one.damaged)
@@ -73,11 +74,6 @@ def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Ca
         head_start=_head_start(recipe, len(judged)),
         seconds=round(seconds, 2),
     )
-
-
-def _scores(differences: Tensor, top: int) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = differences.topk(top, dim=1).values.mean(1).double().cpu().numpy()
-    return scores
 
 
 def smoothed_patches(differences: Tensor, grid: Size, sigma: float) -> Tensor:

@@ -218,13 +218,18 @@ def test_a_normal_left_out_has_no_part_in_the_gate_that_weighs_it(
     assert before[0].difference[40:, 40:].max() < 0.01 * before[0].difference.max()
 
 
-def test_the_score_is_the_mean_of_the_largest_share_and_the_map_keeps_a_constant() -> None:
+def test_the_score_is_a_power_mean_of_the_largest_share_and_the_map_keeps_a_constant() -> None:
     geometry = Geometry.plan(Size(640, 480), short_side=480, patch=16)  # 40 x 30
-    scoring = Scoring(geometry, top_fraction=0.01)
     differences = torch.zeros(1, 1200)
     differences[0, :12] = torch.arange(12.0)
-    difference, score = scoring(differences)
-    assert float(score) == pytest.approx(np.arange(12).mean())
+    for power in (1, 5):
+        scoring = Scoring(geometry, top_fraction=0.01, power=power)
+        difference, score = scoring(differences)
+        assert float(score) == pytest.approx(np.mean(np.arange(12.0) ** power) ** (1 / power))
+    # Whatever the unit: neither lost nor infinite.
+    for unit in (1e-20, 1e20):
+        torch.testing.assert_close(scoring(unit * differences)[1] / unit, score)
+    assert float(scoring(0 * differences)[1]) == 0
     assert difference.shape == (1, 120, 160)
     flat, _ = scoring(torch.full((1, 1200), 0.7))
     torch.testing.assert_close(flat, torch.full_like(flat, 0.7))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,9 @@ class Brightness(Projector):
 
 def detector(geometry: Geometry) -> Detector:
     encoder = Averages(Features((0,)), geometry.tile_grid)
-    head = Head(Brightness(), Scoring(geometry))
+    # A share of a tile's patches is another number of patches where there are more tiles.
+    share = 12 / math.prod(geometry.tile_grid)
+    head = Head(Brightness(), Scoring(geometry, top_fraction=share))
     return Detector(Embedder(encoder, geometry), head).eval()
 
 
@@ -175,7 +179,7 @@ def test_two_tiles_fade_into_each_other_linearly() -> None:
 
 def test_the_score_counts_a_defect_on_a_seam_once() -> None:
     geometry = plan(Size(3, 2))
-    scoring, patches = Scoring(geometry, top_fraction=0.1), geometry.tile_grid
+    scoring, patches = Scoring(geometry, top_fraction=0.1, power=1), geometry.tile_grid
     truth = torch.rand(2, geometry.grid.height, geometry.grid.width)
     tiles = [truth[(slice(None), *box.slices)].flatten(1) for box in geometry.tile_patches]
     differences = torch.stack(tiles, dim=1).flatten(0, 1)
