@@ -43,13 +43,14 @@ def _compared(candidates: Sequence[Candidate]) -> list[str]:
     if rest:
         more = html.escape(f"{count(len(rest), 'candidate')} with a lower standing")
         parts.append(f"<details><summary>{more}</summary>{_table(rest)}</details>")
+    most = max(candidate.head_start for candidate in candidates)
     parts.append(
         page.paragraph(
             "On synthetic damage of these good parts, each left out of the fit in turn, of kinds "
             "that no projector was trained on. Detection and localisation are AUROC: 1 is "
             "perfect, 0.5 is guessing. The margin says how far damage lifts a score beyond the "
             "spread of good parts, from 0 to 1. The standing is the mean of the three, with a head "
-            "start of up to 0.03 for what holds on most parts. It ranks the candidates; real "
+            f"start of up to {most:g} for what holds on most parts. It ranks the candidates; real "
             "defects are another matter.",
             "quiet",
         )
