@@ -79,9 +79,9 @@ class Rescorer:
         return Recipe(
             self.features[candidate.features],
             candidate.projector,
-            candidate.background == "suppressed",
-            candidate.top_fraction,
-            candidate.smoothing,
+            suppressed=candidate.background == "suppressed",
+            top_fraction=candidate.top_fraction,
+            smoothing=candidate.smoothing,
         )
 
     def figures(self, recipe: Recipe) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
 from edgefoundad.training.auto import choose_recipe
 from edgefoundad.training.background import Gate
-from edgefoundad.training.detector import POWER, Detector, Embedder, choose_device
+from edgefoundad.training.detector import Detector, Embedder, choose_device
 from edgefoundad.training.encoder import build_encoder
 from edgefoundad.training.evidence import Evidence, Witness
 from edgefoundad.training.frames import golden_frames
@@ -174,7 +174,7 @@ class _Job:
             other_frames=geometries[1:],
             score=ScoreRule(
                 top_fraction=choice.recipe.top_fraction,
-                power=POWER,
+                power=choice.recipe.power,
                 smoothing=choice.recipe.smoothing,
                 background="suppressed" if choice.recipe.suppressed else "kept",
             ),

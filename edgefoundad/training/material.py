@@ -145,7 +145,12 @@ def fit_background(normals: Sequence[Normal], features: Features) -> Gate | None
 
 def head_for(recipe: Recipe, projector: Projector, gate: Gate | None, camera: Camera) -> Head:
     """Projector and scoring for frames of one size."""
-    scoring = Scoring(camera.geometry, top_fraction=recipe.top_fraction, smoothing=recipe.smoothing)
+    scoring = Scoring(
+        camera.geometry,
+        top_fraction=recipe.top_fraction,
+        power=recipe.power,
+        smoothing=recipe.smoothing,
+    )
     if gate is not None and gate.grid != camera.geometry.tile_grid:
         gate = gate.for_grid(camera.geometry.tile_grid)
     head = Head(projector, scoring, gate if recipe.suppressed else None)

@@ -13,7 +13,7 @@ from edgefoundad.training.material import Normal, head_for
 from edgefoundad.training.recipe import Recipe
 
 TOP = 0.01
-"""Share of the patches that a normal's score here averages over: what is wrong is rarely small."""
+"""Share of the patches whose plain mean is a normal's score here: what is wrong is rarely small."""
 
 
 def unlike_others(normals: Sequence[Normal], features: Features, *, seed: int) -> list[int]:
@@ -21,7 +21,7 @@ def unlike_others(normals: Sequence[Normal], features: Features, *, seed: int) -
     # The widest neighbourhood alone: a wrong part is no fine defect.
     features = replace(features, neighbourhoods=features.neighbourhoods[-1:])
     plain = ClosedForm("memory", seed, draft=True)
-    recipe = Recipe(features, "memory", top_fraction=TOP)
+    recipe = Recipe(features, "memory", top_fraction=TOP, power=1)
     found: list[int] = []
     for category in sorted({normal.category for normal in normals}):
         own = [i for i, normal in enumerate(normals) if normal.category == category]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgefoundad.manifest import ProjectorKind
 from edgefoundad.training.catalogue import EncoderEntry
-from edgefoundad.training.detector import SMOOTHING, TOP_FRACTION
+from edgefoundad.training.detector import POWER, SMOOTHING, TOP_FRACTION
 from edgefoundad.training.encoder import ConvolutionalEncoder
 from edgefoundad.training.features import Features
 
@@ -32,6 +32,7 @@ class Recipe:
         projector: kind of projector.
         suppressed: whether differences on the background are suppressed.
         top_fraction: how many patches the image score averages over, as a share of a tile's.
+        power: exponent of their power mean.
         smoothing: of the difference map, standard deviation of a Gaussian in patches.
     """
 
@@ -39,6 +40,7 @@ class Recipe:
     projector: ProjectorKind
     suppressed: bool = False
     top_fraction: float = TOP_FRACTION
+    power: float = POWER
     smoothing: float = SMOOTHING
 
     def __str__(self) -> str:

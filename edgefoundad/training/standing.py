@@ -11,7 +11,7 @@ from torch import Tensor
 from edgefoundad.geometry import Size
 from edgefoundad.manifest import Candidate, scored_patches
 from edgefoundad.metrics import auroc
-from edgefoundad.training.detector import POWER, pool
+from edgefoundad.training.detector import pool
 from edgefoundad.training.differences import Differences
 from edgefoundad.training.preprocess import smooth_upsample_matrix
 from edgefoundad.training.recipe import Recipe
@@ -45,8 +45,8 @@ def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Ca
     outside: list[NDArray[np.float32]] = []
     for one in judged:
         top = scored_patches(recipe.top_fraction, one.geometry)
-        clean.append(pool(one.clean, top, POWER).double().cpu().numpy())
-        damaged.append(pool(one.damaged, top, POWER).double().cpu().numpy())
+        clean.append(pool(one.clean, top, recipe.power).double().cpu().numpy())
+        damaged.append(pool(one.damaged, top, recipe.power).double().cpu().numpy())
         untouched, smoothed = (
             smoothed_patches(these, one.geometry.grid, recipe.smoothing).cpu().numpy()
             for these in (one.clean, one.damaged)
