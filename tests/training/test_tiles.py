@@ -179,14 +179,15 @@ def test_two_tiles_fade_into_each_other_linearly() -> None:
 
 def test_the_score_counts_a_defect_on_a_seam_once() -> None:
     geometry = plan(Size(3, 2))
-    scoring, patches = Scoring(geometry, top_fraction=0.1, power=1), geometry.tile_grid
+    scoring, patches = Scoring(geometry, top_fraction=0.1), geometry.tile_grid
     truth = torch.rand(2, geometry.grid.height, geometry.grid.width)
     tiles = [truth[(slice(None), *box.slices)].flatten(1) for box in geometry.tile_patches]
     differences = torch.stack(tiles, dim=1).flatten(0, 1)
     assert differences.shape == (12, patches.width * patches.height)
     torch.testing.assert_close(scoring.stitch(differences), truth.flatten(1))
     score = scoring(differences)[1]
-    top = truth.flatten(1).topk(scoring.top).values.mean(1)
+    largest = truth.flatten(1).topk(scoring.top).values
+    top = largest.pow(scoring.power).mean(1).pow(1 / scoring.power)
     torch.testing.assert_close(score, top)
     # A share of one tile, of whatever tiles it lies on.
     assert scoring.top == round(0.1 * patches.width * patches.height)
