@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from edgefoundad.manifest import Views
 from edgefoundad.training.features import Features
-from edgefoundad.training.material import DRAFT, Normal
-from edgefoundad.training.memory import fit_memory
+from edgefoundad.training.material import Normal
 from edgefoundad.training.views import TURNS
 
 GAIN = 0.9
-"""Turned views belong into the fit where they bring a left-out normal's score down to this share.
-More of anything brings it down a little: on textures and on parts that keep their pose, to 0.93."""
+"""Turned views belong into the fit where they bring left-out normals down to this share of their
+scores. More of anything brings them down a little."""
 
+TOP = 0.1
+"""Share of a normal's patches that its score here averages over: enough to be steady, and few
+enough to leave out what looks the same at any angle."""
 
-TOP = 0.01
-"""Share of a normal's patches that its score here averages over: enough to be steady."""
+JUDGED = 4
+"""Normals left out at most, of all categories: each is compared with every view of all others."""
+
+SAMPLE = 1024
+"""Patches of a view at most, drawn at random: as many as one tile has."""
 
 
 def needed_views(normals: Sequence[Normal], features: Features) -> Views:
     """Which views bring left-out normals closer to the others.
+
+    A normal that lies as another one does gains nothing by turned views, and one that lies as none
+    does gains much: their scores are added up. The views are not thinned to what a memory holds: it
+    would keep fewer of each, and lose on the one normal what it gains on the other.
 
     A single normal shows no pose: turned views stand in for the parts that were not seen.
 
@@ -34,13 +42,14 @@ def needed_views(normals: Sequence[Normal], features: Features) -> Views:
     """
     if len(normals) == 1:
         return "turns"
+    distances = _distances(normals, features)
     chosen: Views = "none"
-    scores = _left_out(normals, features, chosen)
+    score = _score(distances, chosen)
     more: tuple[Views, ...] = ("turns", "turns+flips")
     for views in more:
-        wider = _left_out(normals, features, views)
-        if np.median(wider / np.maximum(scores, 1e-12)) < GAIN:
-            chosen, scores = views, wider
+        wider = _score(distances, views)
+        if wider < GAIN * score:
+            chosen, score = views, wider
     return chosen
 
 
@@ -49,19 +58,33 @@ def kept_views(views: Views) -> slice:
     return {"none": slice(0), "turns": slice(len(TURNS)), "turns+flips": slice(None)}[views]
 
 
-def _left_out(normals: Sequence[Normal], features: Features, views: Views) -> NDArray[np.float64]:
-    own = [normal.embeddings(features) for normal in normals]
-    turned = []
-    for normal in normals:
-        assert normal.turned is not None
-        used = normal.turned[kept_views(views)]
-        turned.append(normal.camera.read(used, features).flatten(0, 1))
-    scores = []
-    for i, mine in enumerate(own):
-        others = [t for j in range(len(own)) if j != i for t in (own[j], turned[j])]
-        with torch.inference_mode():
-            memory = fit_memory(torch.cat(others), seed=0, capacity=DRAFT, thinning="random")
-            differences = memory(mine[None])[0]
-        top = max(1, round(TOP * len(differences)))
-        scores.append(float(differences.topk(top).values.mean()))
-    return np.array(scores)
+def _distances(normals: Sequence[Normal], features: Features) -> list[Tensor]:
+    """Of each left-out normal's patches to the frames of the nearest other and to its views.
+
+    Returns:
+        [1 + v, P] for each of `JUDGED` normals: the frames themselves come first.
+    """
+    seen = [_sample(normal, features) for normal in normals]
+    found = []
+    for i in range(0, len(seen), -(-len(seen) // JUDGED)):
+        mine, others = seen[i][0], [*seen[:i], *seen[i + 1 :]]
+        each = [[torch.cdist(mine, view).amin(1) for view in other] for other in others]
+        found.append(torch.stack([torch.stack(views) for views in each]).amin(0))
+    return found
+
+
+def _sample(normal: Normal, features: Features) -> Tensor:
+    """Embeddings of the frame and of its views, [1 + v, P, C]."""
+    assert normal.turned is not None
+    full = normal.camera.read(torch.cat([normal.own[None], normal.turned]), features)
+    order = torch.randperm(full.shape[1], generator=torch.Generator().manual_seed(0))
+    return full[:, order[:SAMPLE].to(full.device)]
+
+
+def _score(distances: Sequence[Tensor], views: Views) -> float:
+    """Of all left-out normals together, were they judged by the others with these views."""
+    total = 0.0
+    for frames in distances:
+        nearest = torch.cat([frames[:1], frames[1:][kept_views(views)]]).amin(0)
+        total += float(nearest.topk(max(1, round(TOP * len(nearest)))).values.mean())
+    return total

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
+from edgefoundad.training import pose  # noqa: E402
 from edgefoundad.training.features import Features  # noqa: E402
 from edgefoundad.training.material import Camera, Normal  # noqa: E402
 from edgefoundad.training.pose import kept_views, needed_views  # noqa: E402
@@ -54,6 +55,21 @@ def posed(camera_of: Callable[..., Camera], normals_of: Callable[..., list[Norma
 def test_parts_at_any_angle_need_turned_views(posed: Make) -> None:
     lying = [(angle, False) for angle in (0, 90, 225, 315)]
     assert needed_views(posed(lying), LEVEL) == "turns"
+
+
+def test_those_that_lie_alike_do_not_outvote_one_that_lies_otherwise(posed: Make) -> None:
+    # Few parts fall into a few poses by chance: most of them gain nothing by turned views.
+    lying = [(angle, False) for angle in (135, *[0] * 9)]
+    assert needed_views(posed(lying), LEVEL) == "turns"
+
+
+def test_a_frame_of_many_tiles_is_told_from_a_part_of_its_patches(
+    monkeypatch: pytest.MonkeyPatch, posed: Make
+) -> None:
+    monkeypatch.setattr(pose, "SAMPLE", PATCHES // 2)
+    lying = [(angle, False) for angle in (0, 90, 225, 315)]
+    assert needed_views(posed(lying), LEVEL) == "turns"
+    assert needed_views(posed([(0, False)] * 4), LEVEL) == "none"
 
 
 def test_parts_that_keep_their_pose_need_none(posed: Make) -> None:
