@@ -32,12 +32,14 @@ class Differences:
         damaged: [d, G].
         masks: see `Trial`.
         geometry: of the frame.
+        turned: whether turned views stood in for poses that were not seen.
     """
 
     clean: Tensor
     damaged: Tensor
     masks: NDArray[np.float32]
     geometry: Geometry
+    turned: bool
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def judge_blended(
                         projector.blended(first.damaged, second.damaged),
                         first.masks,
                         first.geometry,
+                        first.turned,
                     )
     return found
 
@@ -117,4 +120,6 @@ def _judge(
         torch.cat([differences(read(one[None], features)) for one in group])
         for group in (torch.cat(clean), trial.damaged)
     ]
-    return Differences(judged[0], judged[1], trial.masks, normal.camera.geometry)
+    return Differences(
+        judged[0], judged[1], trial.masks, normal.camera.geometry, normal.turned is not None
+    )

@@ -22,8 +22,8 @@ HEAD_START = 0.02
 HEAD_START_OF_FINE = 0.015
 """The same for what keeps the finest defects: its graph costs half as much again as the plainer."""
 
-HEAD_START_OF_ONE = 0.06
-"""The same where there is one normal, whose own views are all that shows how good parts differ."""
+HEAD_START_OF_NEAREST = 0.06
+"""The same for the nearest fine patch where good parts will look as none of the normals does."""
 
 STANDS_OUT = 2.0
 """Spreads of the normal scores by which a damaged one should rise above its own clean part."""
@@ -74,7 +74,9 @@ def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Ca
         detection=auroc(labels, np.concatenate([all_clean, all_damaged])),
         margin=float(np.concatenate(rises).mean()),
         localisation=_localisation(inside, outside),
-        head_start=_head_start(recipe, len(judged)),
+        head_start=_head_start(
+            recipe, unseen=len(judged) == 1 or all(one.turned for one in judged)
+        ),
         seconds=round(seconds, 2),
     )
 
@@ -110,18 +112,24 @@ def _localisation(
     return auroc(labels, np.concatenate([damaged, untouched]))
 
 
-def _head_start(recipe: Recipe, shots: int) -> float:
+def _head_start(recipe: Recipe, *, unseen: bool) -> float:
     """What a recipe is ahead by before any evidence.
 
     Distances to the nearest averaged embedding are steady against a camera's noise, of which
     synthetic defects say little (PatchCore's rule); what keeps the finest defects is steadiest as a
-    blend. One normal spans no subspace worth the name: the nearest neighbours of its finest patches
-    hold. Two depths side by side are seldom far from the better.
+    blend. One normal spans no subspace worth the name, nor do a few that lie at any angle: turned
+    views are for memories, of which the finest holds. Two depths side by side are seldom far from
+    the better.
+
+    Args:
+        recipe: of the candidate.
+        unseen: whether good parts will look as none of the normals does.
     """
     fine = 1 in recipe.features.neighbourhoods
     several = HEAD_START if len(recipe.features.levels) > 1 else 0.0
-    if shots == 1:
-        return several + (HEAD_START_OF_ONE if recipe.projector == "memory" and fine else 0.0)
+    if unseen:
+        nearest = recipe.projector == "memory" and fine
+        return several + (HEAD_START_OF_NEAREST if nearest else 0.0)
     if fine:
         return several + (HEAD_START_OF_FINE if recipe.projector == "blend" else 0.0)
     return several + (HEAD_START if recipe.projector == "memory" else 0.0)

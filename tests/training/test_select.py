@@ -89,9 +89,10 @@ class Fixed(ClosedForm):
 
 @pytest.fixture
 def material(camera_of: Callable[..., Camera], normals_of: Callable[..., list[Normal]]) -> Make:
-    """(normals, views of each) → normals and trials whose damage is in the first channel."""
+    """(normals, views of each, whether turned ones too) → normals, and trials whose damage is in
+    the first channel."""
 
-    def make(n: int = 3, views: int = 2) -> tuple[list[Normal], list[Trial]]:
+    def make(n: int = 3, views: int = 2, turned: bool = False) -> tuple[list[Normal], list[Trial]]:
         torch.manual_seed(0)
         own, mild = torch.rand(n, 40, 4), torch.rand(n, views, 40, 4)
         damaged = torch.rand(n, 2, 40, 4)
@@ -100,7 +101,8 @@ def material(camera_of: Callable[..., Camera], normals_of: Callable[..., list[No
         masks[:, 11:13] = 1
         # Touched a little: neither inside nor outside.
         masks[:, 13] = 0.1
-        normals = normals_of(camera_of((8, 5), (4,)), own, mild=mild)
+        seen = {"turned": torch.rand(n, 7, 40, 4)} if turned else {}
+        normals = normals_of(camera_of((8, 5), (4,)), own, mild=mild, **seen)
         return normals, [Trial(copies, masks) for copies in damaged]
 
     return make
@@ -221,10 +223,15 @@ def test_damage_is_found_by_one_threshold_for_all_frames(material: Make) -> None
     assert rising.localisation < 0.95
 
 
-@pytest.mark.parametrize(("shots", "steady"), [(1, "memory"), (3, "blend")])
-def test_what_holds_on_most_parts_has_a_head_start(material: Make, shots: int, steady: str) -> None:
+@pytest.mark.parametrize(
+    ("shots", "turned", "steady"),
+    [(1, True, "memory"), (1, False, "memory"), (3, False, "blend"), (3, True, "memory")],
+)
+def test_what_holds_on_most_parts_has_a_head_start(
+    material: Make, shots: int, turned: bool, steady: str
+) -> None:
     choice = chosen(
-        material(shots),
+        material(shots, turned=turned),
         Fixed("subspace", Level()),
         Fixed("memory", Level()),
         Fixed("blend", BlendedLevel()),
