@@ -64,7 +64,9 @@ def ensure_venv() -> Path:
         venv.create(VENV, with_pip=True)
     # Ignored wherever it is made, whatever the repository's own .gitignore says.
     (VENV.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    done = subprocess.run([python, "-m", "pip", "install", "--quiet", *PINS], check=False)
+    # Isolated: what this process imports from would count as installed there.
+    install = [python, "-I", "-m", "pip", "install", "--quiet", *PINS]
+    done = subprocess.run(install, check=False)
     if done.returncode != 0:
         raise InputError(
             f"pip could not install {', '.join(PINS)}; its message is above. Free about 7 GB of "
