@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def turn(source: Path, target: Path, *, seed: int) -> None:
             f"{source} has no training set of its own; expected one: a part that was fitted on "
             "would be judged at another angle"
         )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        copy = Path(scratch) / "copy"
+        _turn(source, copy, seed)
+        copy.rename(target)
+
+
+def _turn(source: Path, target: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for place, picture, mask in list(_pictures(source)):
         angle = rng.uniform(0, 360)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,25 @@ def test_every_picture_and_its_mask_turn_by_an_angle_of_their_own(
 def test_half_a_turn_moves_pixels_as_they_are() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
     assert np.array_equal(turned(pixels, 180), pixels[::-1, ::-1])
+
+
+def test_parts_that_are_fitted_on_are_not_judged_at_another_angle(
+    source: Path, tmp_path: Path
+) -> None:
+    # A flat data set without a training set draws its normals from those it tests on.
+    shutil.copytree(source / "test/good", tmp_path / "flat/good")
+    shutil.copytree(source / "test/scratch", tmp_path / "flat/bad/scratch")
+    with pytest.raises(InputError, match="no training set"):
+        turn(tmp_path / "flat", tmp_path / "turned", seed=0)
+
+
+def test_a_copy_is_whole_or_is_not_there(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "torn")
+    picture = read_test_set(tmp_path / "torn")[-1].path
+    picture.write_bytes(picture.read_bytes()[:100])
+    with pytest.raises(InputError):
+        turn(tmp_path / "torn", tmp_path / "turned", seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["torn"]
 
 
 def test_a_folder_that_exists_is_not_written_into(source: Path, tmp_path: Path) -> None:
