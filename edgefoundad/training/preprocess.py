@@ -25,6 +25,9 @@ STRIP = 8
 need few of the source's: one matrix for the whole axis would multiply by zeros, and cost more than
 a small encoder."""
 
+NO_EPSILON = 1e-12
+"""Some versions of torch refuse zero; a variance of bytes in float32 is the same with this added."""
+
 
 class Preprocess(nn.Module):
     """uint8 frame [1, H, W, C] → normalised tiles, float32 [T, 3, h, w], row by row.
@@ -83,7 +86,7 @@ class Preprocess(nn.Module):
             image = _resized(image, self.rows, self.rows_at)
         image = self._across(image.reshape(-1, width, self.shape[3]))
         # Rounds as `(image - mean) / std` does, in one pass over the image.
-        return F.batch_norm(image, self.mean, self.variance, eps=0)
+        return F.batch_norm(image, self.mean, self.variance, eps=NO_EPSILON)
 
     def _across(self, image: Tensor) -> Tensor:
         """Columns resized and planes parted: [R * h, W, C], R rows of tiles, to [T, 3, h, w]."""
