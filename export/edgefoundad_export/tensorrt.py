@@ -117,6 +117,7 @@ def compile_graph(
             config.builder_optimization_level = options.optimization_level
         if workspace is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
+        _keep_recordable(trt, config)
         _use_timings(config, timings)
         monitor = _watch(trt, progress) if hasattr(trt, "IProgressMonitor") else None
         if monitor is not None:
@@ -157,6 +158,12 @@ def _mark_attention(trt: Any, network: Any) -> int:
             network.mark_output(attention)
             marked += 1
     return marked
+
+
+def _keep_recordable(trt: Any, config: Any) -> None:
+    # TensorRT-RTX otherwise allocates while a frame runs, which no CUDA graph can record.
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
 def _use_timings(config: Any, timings: bytes) -> None:

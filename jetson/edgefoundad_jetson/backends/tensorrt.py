@@ -98,7 +98,7 @@ class TensorRtBackend:
         self._runtime: Any = trt.Runtime(log)
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan.read_bytes())
         if self._engine is not None:
-            self._context = self._engine.create_execution_context()
+            self._context = self._make_context(trt, record)
         if self._context is None:
             reason = (
                 "; ".join(" ".join(line.split()) for line in log.said[:3]) or "it gives no reason"
@@ -113,6 +113,17 @@ class TensorRtBackend:
         self._bind()
         self.buffer: NDArray[np.uint8] = self._frame.host[0]
         self._buffer_address = self.buffer.ctypes.data
+
+    def _make_context(self, trt: Any, record: EngineRecord) -> Any:
+        if record.product == "tensorrt":
+            return self._engine.create_execution_context()
+        # TensorRT-RTX can be recorded only where it allocates nothing: the build has asked for that.
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._engine.create_execution_context(strategy)
+        if context is not None:
+            size = self._engine.device_memory_size_v2
+            context.set_device_memory(self._cuda.allocate(max(size, 1)), size)
+        return context
 
     def _bind(self) -> None:
         """Tell the engine where everything lies: once, for every frame."""
