@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -258,6 +260,24 @@ def test_an_engine_of_another_release_is_stale_and_said_to_be(
     (found,) = by_subject(case, "engine")
     assert "map correlation 0.2" in found.what
     assert f"edgefoundad export {bundle} --trt; sudo systemctl reload" in found.mend
+
+
+def test_tensorrt_is_either_product(jetson: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(root=jetson, ask=healthy)
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)  # Which cannot be imported then.
+    (found,) = by_subject(case, "tensorrt")
+    assert (found.level, found.what) == ("warning", "TensorRT cannot be imported by this Python")
+    for name, version, what in (
+        ("tensorrt_rtx", "1.6.1.120", "TensorRT-RTX 1.6.1.120"),
+        ("tensorrt", "10.3.0", "TensorRT 10.3.0"),
+    ):
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        module.__version__ = version  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+        (found,) = by_subject(case, "tensorrt")
+        assert (found.level, found.what) == ("ok", what)
 
 
 def test_it_fits_a_terminal_of_80_columns() -> None:

@@ -13,6 +13,9 @@ from edgefoundad_jetson.doctor.finding import Finding
 OLDEST = (10, 3)
 """TensorRT of JetPack 6.1 and 6.2."""
 
+PRODUCTS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+"""Modules, in the order in which `export --trt` looks for them, and what people call them."""
+
 
 def examine(case: Case) -> Iterator[Finding]:
     """The driver, TensorRT and a CUDA package."""
@@ -51,7 +54,8 @@ def _no_gpu(case: Case) -> Finding:
 
 
 def _tensorrt(case: Case) -> Finding:
-    if not importlib.util.find_spec("tensorrt"):
+    module = next((name for name in PRODUCTS if importlib.util.find_spec(name)), None)
+    if module is None:
         mend = "pip install 'edgefoundad[tensorrt]'"
         if case.l4t:
             mend = "sudo apt-get install tensorrt   (a venv needs --system-site-packages)"
@@ -62,8 +66,8 @@ def _tensorrt(case: Case) -> Finding:
             "no engine can be built or run: onnxruntime judges, several times slower",
             mend,
         )
-    version = str(importlib.import_module("tensorrt").__version__)
-    if tuple(map(int, version.split(".")[:2])) < OLDEST:
+    version = str(importlib.import_module(module).__version__)
+    if module == "tensorrt" and tuple(map(int, version.split(".")[:2])) < OLDEST:
         return Finding(
             "tensorrt",
             "warning",
@@ -71,4 +75,4 @@ def _tensorrt(case: Case) -> Finding:
             "graphs are written for 10.3 and later: an engine may be refused",
             "upgrade to JetPack 6.1 or later",
         )
-    return Finding("tensorrt", "ok", f"TensorRT {version}")
+    return Finding("tensorrt", "ok", f"{PRODUCTS[module]} {version}")
