@@ -107,15 +107,21 @@ class SimulatedCuda:
         self.closed = True
 
 
+class Allocation(Enum):
+    STATIC = 0
+    USER_MANAGED = 2
+
+
 class Simulation(ModuleType):
     """A module with TensorRT's interface; its plan is the graph's path."""
 
-    def __init__(self, cuda: SimulatedCuda) -> None:
-        super().__init__("tensorrt")
+    def __init__(self, cuda: SimulatedCuda, name: str = "tensorrt") -> None:
+        super().__init__(name)
         self.__version__ = VERSION
         self.cuda = cuda
         self.uint8, self.float32 = DataType.UINT8, DataType.FLOAT
         self.TensorIOMode = TensorIOMode
+        self.ExecutionContextAllocationStrategy = Allocation
         self.map_shape: tuple[int, ...] | None = None
         self.marked: list[str] = []
         self.fails = False
@@ -163,7 +169,15 @@ class SimulatedEngine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]
 
-    def create_execution_context(self) -> SimulatedContext:
+    device_memory_size_v2 = 4096
+
+    def create_execution_context(
+        self, strategy: Allocation = Allocation.STATIC
+    ) -> SimulatedContext | None:
+        # As TensorRT-RTX 1.6 does with an engine that was built to allocate nothing.
+        ours = self.trt.__name__ == "tensorrt_rtx"
+        if ours != (strategy is Allocation.USER_MANAGED):
+            return None
         return SimulatedContext(self)
 
 
@@ -171,6 +185,14 @@ class SimulatedContext:
     def __init__(self, engine: SimulatedEngine) -> None:
         self.engine = engine
         self.addresses: dict[str, int] = {}
+        self.memory = 0
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size == self.engine.device_memory_size_v2
+        self.memory = address
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return self.memory != 0 or self.engine.trt.__name__ == "tensorrt"
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -179,6 +201,8 @@ class SimulatedContext:
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == self.engine.trt.cuda.stream
         assert set(self.addresses) == set(self.engine.shapes)
+        if self.memory:
+            ctypes.memset(self.memory, 0, self.engine.device_memory_size_v2)
         self.engine.trt.runs += 1
         # The addresses are those of now, and a recording keeps them.
         bound = dict(self.addresses)
@@ -195,6 +219,16 @@ class SimulatedContext:
             ctypes.memmove(addresses[name], value.ctypes.data, value.nbytes)
         for name in self.engine.trt.marked:
             ctypes.memset(addresses[name], 1, 2 * 600)
+
+
+@pytest.fixture
+def rtx(monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    cuda = SimulatedCuda(integrated=False)
+    module = Simulation(cuda, "tensorrt_rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
+    monkeypatch.setattr(tensorrt, "open_cuda", lambda: cuda)
+    log_of.cache_clear()
+    return module
 
 
 @pytest.fixture(params=["integrated", "card"])
@@ -217,9 +251,10 @@ def built(opened: Bundle) -> Callable[..., EngineRecord]:
         options: BuildOptions | None = None,
         graph_sha256: str | None = None,
         gpu: str = engines.UNKNOWN,
+        product: engines.Product = "tensorrt",
     ) -> EngineRecord:
         identity: dict[str, Any] = {
-            "product": "tensorrt",
+            "product": product,
             "version": version,
             "gpu": gpu,
             "compute_capability": "8.7",
@@ -277,6 +312,14 @@ def test_a_cuda_graph_launches_everything_at_once(
         assert backend.infer(frame)[1] == pytest.approx(score, rel=1e-3)
     # Neither the engine nor a copy is queued by hand any more.
     assert (simulation.runs, simulation.cuda.copies) == (runs, copies)
+
+
+def test_tensorrt_rtx_works_in_memory_of_ours_and_is_recorded(
+    rtx: Simulation, built: Any, load: Any, opened: Bundle, golden: GoldenFrames
+) -> None:
+    backend = load(built(product="tensorrt_rtx"))
+    assert backend.captured
+    assert hold(opened, golden, backend).fault is None
 
 
 @pytest.mark.parametrize("records", ["not", "badly"])
