@@ -26,7 +26,7 @@ need few of the source's: one matrix for the whole axis would multiply by zeros,
 a small encoder."""
 
 NO_EPSILON = 1e-12
-"""Some versions of torch refuse zero; a variance of bytes in float32 is the same with this added."""
+"""Some versions of torch refuse zero; added to a variance of bytes, this is lost in float32."""
 
 
 class Preprocess(nn.Module):

@@ -1,7 +1,7 @@
 """TensorRT: runs an engine that was built on this machine for this machine's GPU.
 
-The API is what TensorRT 10.3 to 11 and TensorRT-RTX have in common. Not run on hardware yet:
-tests/hardware does so where there is a GPU.
+The API is what TensorRT 10.3 to 11 and TensorRT-RTX have in common. Run on a card with TensorRT-RTX
+(tests/hardware), on a Jetson not yet.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class TensorRtBackend:
     def _make_context(self, trt: Any, record: EngineRecord) -> Any:
         if record.product == "tensorrt":
             return self._engine.create_execution_context()
-        # TensorRT-RTX can be recorded only where it allocates nothing: the build has asked for that.
+        # TensorRT-RTX is recorded only where it allocates nothing: the build has asked for that.
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is not None:
