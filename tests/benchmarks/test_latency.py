@@ -181,9 +181,11 @@ def test_a_line_shows_the_worst_data_set_and_a_refusal_its_reason():
         "encoder": "dinov2-small",
         "not_run": "int8 was not written:\n  0.91  blocks.0",
     }
-    said = page([SPEED, better, COST, refused])
+    said = page([SPEED | {"backend": "onnxruntime"}, SPEED, better, COST, refused])
 
-    assert "| 0.995100 | -0.30 | 0 of 14 |" in said
+    assert "| onnxruntime | 2 | 10.0 | 11.0 | 99.0 | 100 | 1.0 | 2.00 | 0.995100 | -0.30 |" in said
+    # Judged through onnxruntime: of another library that says nothing.
+    assert "| openvino | 2 | 10.0 | 11.0 | 99.0 | 100 | 1.0 | 2.00 | 0.999000 | – | – |" in said
     assert "0.91  blocks.0" in said
     assert "*refused*" in said
 

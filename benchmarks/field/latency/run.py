@@ -117,7 +117,9 @@ class Bench:
             built = self._do("engine", f"{cell}: build", job)
             if built is None:
                 return ""
-            return None if built["proved"] else "no engine was proved:\n" + "\n".join(built["told"])
+            # Where the files lay on this machine is nobody's business.
+            told = "\n".join(built["told"]).replace(f"{cell.case.folder(self.work)}/", "")
+            return None if built["proved"] else f"no engine was proved:\n{told}"
         return None
 
     def _row(self, cell: Cell, own: list[Row], reference: list[Row], facts: Row) -> Row:

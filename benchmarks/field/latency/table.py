@@ -21,10 +21,10 @@ Each row is a process of its own; those of one encoder and input run by turns, r
 and *× fp32 onnxruntime* is how many times as fast as that row's a frame is, the median over the
 rounds. Times are from the frame's bytes (or, for the encoder and projector alone, from the
 normalised image) to map and score, one frame after another. Peak memory holds 8 frames.
-*map corr.* is the smallest Pearson correlation with the fp32 onnxruntime map: on the whole test
-sets where they were judged (`--accuracy`), through onnxruntime, fp16 rounded as a GPU rounds; else
-on the 8 defective frames that were timed, through the row's own backend. The AUROC's difference and
-the verdicts on good parts, each at its precision's own threshold, are the worst of the data sets.
+*map corr.* is the smallest Pearson correlation with the fp32 onnxruntime map: of onnxruntime on the
+whole test sets where they were judged (`--accuracy`), fp16 rounded as a GPU rounds; else on the 8
+defective frames that were timed, through the row's own backend. The AUROC's difference and the
+verdicts on good parts, each at its precision's own threshold, are the worst of the data sets.
 An input `448@1280x720` has the data set's image in the middle of a frame of that size. The peer is
 anomalib's torch inferencer with the same encoder's weights, shots, frames, threads and input size;
 a ViT without an `@block` is cut there after its last block, as anomalib does, and not here.
@@ -68,8 +68,8 @@ def _line(row: Row, accuracy: Sequence[Row]) -> tuple[str, ...]:
         return (*head, "*refused*", *["–"] * (len(HEAD) - len(head) - 1))
     return (
         *head,
-        f"{row['median_ms']:.1f}",
-        f"{row['p99_ms']:.1f}",
+        _milliseconds(row["median_ms"]),
+        _milliseconds(row["p99_ms"]),
         f"{row['frames_per_second']:.1f}",
         str(row["peak_mib"]),
         f"{row['file_mb']:.1f}",
@@ -78,12 +78,17 @@ def _line(row: Row, accuracy: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
+def _milliseconds(time: float) -> str:
+    return f"{time:.1f}" if time >= 10 else f"{time:.2f}"
+
+
 def _cost(row: Row, accuracy: Sequence[Row]) -> tuple[str, str, str]:
     same = ("encoder", "input", "projector", "shots", "seed", "precision")
     own = [one for one in accuracy if all(one[key] == row[key] for key in same)]
     if row["what"] != "graph":
         return "–", "–", "–"
-    if not own:
+    # What was judged was judged through the reference's library: another rounds in its own way.
+    if not own or row["backend"] != "onnxruntime":
         seen = row["map_correlation"]
         return "none" if seen is None else f"{seen:.6f}", "–", "–"
     worst = max(own, key=lambda one: abs(one["auroc_delta"]))
