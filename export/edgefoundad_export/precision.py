@@ -29,7 +29,7 @@ from edgefoundad_export.losses import HALF, INT8, Bounds, Losses
 from edgefoundad_export.outliers import outliers, part
 from edgefoundad_export.overflow import peaks
 from edgefoundad_export.probe import Probe
-from edgefoundad_export.sensitivity import Effect, Kept, Lack, keep_fewest, table
+from edgefoundad_export.sensitivity import Kept, Lack, keep_fewest, table
 from edgefoundad_export.session import Progress, Watch, open_session
 from edgefoundad_export.smoothquant import smooth
 
@@ -105,11 +105,11 @@ class Workshop:
         if found.parts is None:
             raise GateError(
                 f"fp16 was not written: {found.lacking}, with one part alone in half precision. "
-                f"Part by part, the map correlation and the score's difference with it alone in "
-                f"half precision:\n{table(found.effects)}"
+                f"Part by part, the map correlation and the score's difference once it stays in fp32 "
+                f"as well:\n{table(found.effects)}"
             )
         nodes = {name for name in every if _module(name) not in found.parts}
-        kept = _reasons(found, "half precision") | self._overflowing(highest)
+        kept = _reasons(found) | self._overflowing(highest)
         in_half = {n for node in self.model.graph.node if node.name in nodes for n in node.output}
         model = to_half(self.model, nodes)
         # Rounded as a GPU would, which onnxruntime's own run of the file on a CPU hides; and the
@@ -160,11 +160,11 @@ class Workshop:
             raise GateError(
                 f"int8 was not written: more than {most} of {len(layers)} layers would have to "
                 f"stay in fp32: with so many, {found.lacking}. Use fp16. Layer by layer, the map "
-                "correlation and the score's difference with it alone in int8:\n"
+                "correlation and the score's difference once it stays in fp32 as well:\n"
                 f"{table(found.effects)}"
             )
         model = lower([part for part in layers if part not in found.parts])
-        kept = _reasons(found, "int8")
+        kept = _reasons(found)
         return self._judged(model, open_session(model).infer, "int8", peak=None, kept=kept)
 
     def _fewest(
@@ -180,10 +180,10 @@ class Workshop:
         def lacking(model: onnx.ModelProto) -> Lack | None:
             return self.losses.lacking(open_session(model).infer, bounds, comparing)
 
-        def rank(part: str) -> Effect:
-            return Effect(part, *self.losses.singly(open_session(lower([part])).infer))
+        def measure(model: onnx.ModelProto) -> tuple[float, float]:
+            return self.losses.roughly(open_session(model).infer)
 
-        return keep_fewest(parts, lower, lacking, rank, most=most, watch=watch)
+        return keep_fewest(parts, lower, lacking, measure, most=most, watch=watch)
 
     def _overflowing(self, highest: dict[str, float]) -> dict[str, str]:
         return {
@@ -248,10 +248,10 @@ def _module(name: str) -> str:
     return ".".join(scope[: numbers[0] + 1] if numbers else scope[:3])
 
 
-def _reasons(found: Kept, precision: str) -> dict[str, str]:
-    alone = {effect.part: effect for effect in found.effects}
+def _reasons(found: Kept) -> dict[str, str]:
     return {
-        part: f"map correlation {alone[part].correlation:.6f}, scores {alone[part].error:.2%} off "
-        f"with it alone in {precision}"
-        for part in found.parts or ()
+        effect.part: f"map correlation {effect.correlation:.6f}, scores {effect.error:.2%} off "
+        "once it stays in fp32 as well"
+        for effect in found.effects
+        if effect.part in (found.parts or ())
     }

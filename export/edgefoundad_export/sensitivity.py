@@ -9,10 +9,14 @@ import onnx
 
 from edgefoundad_export.session import Watch
 
+AGAIN = 4
+"""Parts that stay before the others are ranked anew: what harms little beside a part that harms
+much is seen when that one is gone."""
+
 
 @dataclass(frozen=True)
 class Effect:
-    """What one part costs alone in the lower precision.
+    """What a graph is worth in which one part more stays in the higher precision.
 
     Attributes:
         part: its name.
@@ -49,7 +53,7 @@ class Kept:
         parts: in the higher precision; None where so many would have to stay that it is not worth
             it.
         lacking: what the graph lacks with fewer; None where nothing had to stay.
-        effects: of every part, the most harmful first; empty where none had to stay.
+        effects: of every part, in the order in which they would stay; empty where none had to.
     """
 
     parts: tuple[str, ...] | None
@@ -61,32 +65,42 @@ def keep_fewest(
     parts: Sequence[str],
     lower: Callable[[Collection[str]], onnx.ModelProto],
     lacking: Callable[[onnx.ModelProto], Lack | None],
-    rank: Callable[[str], Effect],
+    measure: Callable[[onnx.ModelProto], tuple[float, float]],
     *,
     most: int,
     watch: Watch,
 ) -> Kept:
-    """Lower every part; where that is too much, keep the most harmful ones until it is not.
+    """Lower every part; where that is too much, keep those that help most until it is not.
+
+    What a part costs alone in the lower precision says little of what keeping it is worth: errors
+    of many parts cancel, and one is lost in another. So each is kept in turn, all others lowered.
 
     Args:
         parts: names of what can be lowered one by one.
         lower: makes the graph with these parts, and no others, in the lower precision.
         lacking: what a graph lacks; None where it may be used.
-        rank: what a part costs alone.
+        measure: a graph's map correlation and score error, to rank parts by.
         most: parts that may stay; not all of them.
-        watch: called while single parts are measured.
+        watch: called while parts are measured.
     """
     lacks = lacking(lower(parts))
     if lacks is None:
         return Kept((), None, ())
-    effects = []
-    for done, part in enumerate(parts):
-        watch(done, len(parts))
-        effects.append(rank(part))
-    watch(len(parts), len(parts))
-    of_scores = lacks.of_scores
-    effects.sort(key=lambda one: -one.error if of_scores else one.correlation)
-    order = [effect.part for effect in effects]
+    order: list[str] = []
+    effects: dict[str, Effect] = {}
+
+    def rank(kept: int, lack: Lack) -> None:
+        stay = order[:kept]
+        others = [part for part in parts if part not in stay]
+        for done, part in enumerate(others):
+            watch(done, len(others))
+            left = [other for other in others if other != part]
+            effects[part] = Effect(part, *measure(lower(left)))
+        watch(len(others), len(others))
+        others.sort(
+            key=lambda part: effects[part].error if lack.of_scores else -effects[part].correlation
+        )
+        order[:] = [*stay, *others]
 
     def lacks_with(kept: int) -> Lack | None:
         return lacking(lower(order[kept:]))
@@ -96,8 +110,10 @@ def keep_fewest(
     low = high = 0
     found: Lack | None = lacks
     while found is not None:
+        if high == 0 or AGAIN <= high < most:
+            rank(high, found)
         if high == most:
-            return Kept(None, found, tuple(effects))
+            return Kept(None, found, tuple(effects[part] for part in order))
         lacks, low, high = found, high, min(max(1, 2 * high), most)
         found = lacks_with(high)
     while high - low > 1:
@@ -107,11 +123,11 @@ def keep_fewest(
             high = middle
         else:
             low, lacks = middle, found
-    return Kept(tuple(order[:high]), lacks, tuple(effects))
+    return Kept(tuple(order[:high]), lacks, tuple(effects[part] for part in order))
 
 
 def table(effects: Sequence[Effect], *, most: int = 12) -> str:
-    """The most harmful parts, a line each: map correlation, score error, name."""
+    """The first parts to stay, a line each: map correlation, score error, name."""
     lines = [f"  {one.correlation:.6f}  {one.error:6.2%}  {one.part}" for one in effects[:most]]
     left = effects[most:]
     if left:
