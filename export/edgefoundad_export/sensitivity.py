@@ -10,8 +10,11 @@ import onnx
 from edgefoundad_export.session import Watch
 
 AGAIN = 4
-"""Parts that stay before the others are ranked anew: what harms little beside a part that harms
-much is seen when that one is gone."""
+"""Parts that stay before the others are ranked anew."""
+
+APART = 0.5
+"""Share of the loss without the runner-up that is left without the first, where the first hides what
+the others harm: they are ranked anew at once."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,14 @@ def keep_fewest(
             left = [other for other in others if other != part]
             effects[part] = Effect(part, *measure(lower(left)))
         watch(len(others), len(others))
-        others.sort(
-            key=lambda part: effects[part].error if lack.of_scores else -effects[part].correlation
-        )
+
+        def loss(part: str) -> float:
+            return effects[part].error if lack.of_scores else 1 - effects[part].correlation
+
+        others.sort(key=loss)
         order[:] = [*stay, *others]
+        if kept + 1 < most and loss(others[0]) < APART * loss(others[1]):
+            rank(kept + 1, lack)
 
     def lacks_with(kept: int) -> Lack | None:
         return lacking(lower(order[kept:]))
