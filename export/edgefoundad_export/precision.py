@@ -105,8 +105,8 @@ class Workshop:
         if found.parts is None:
             raise GateError(
                 f"fp16 was not written: {found.lacking}, with one part alone in half precision. "
-                f"Part by part, the map correlation and the score's difference once it stays in fp32 "
-                f"as well:\n{table(found.effects)}"
+                "Part by part, the map correlation and the score's difference once it stays in "
+                f"fp32 as well:\n{table(found.effects)}"
             )
         nodes = {name for name in every if _module(name) not in found.parts}
         kept = _reasons(found) | self._overflowing(highest)

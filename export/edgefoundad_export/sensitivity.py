@@ -13,8 +13,8 @@ AGAIN = 4
 """Parts that stay before the others are ranked anew."""
 
 APART = 0.5
-"""Share of the loss without the runner-up that is left without the first, where the first hides what
-the others harm: they are ranked anew at once."""
+"""Where keeping the first leaves less than this share of what keeping the second does, the first
+hides what the others harm: they are ranked anew at once."""
 
 
 @dataclass(frozen=True)
