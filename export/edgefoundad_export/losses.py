@@ -28,8 +28,8 @@ ROUND = 32
 SURE = 2.0
 """Standard errors that a loss lies off its bound when they are."""
 
-RANKING = 3
-"""Good frames that parts of a graph are ranked on, beside the damaged ones."""
+JUDGED_SINGLY = 3
+"""Frames of each kind that a single part's effect is measured on: it only ranks them."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,13 @@ class Losses:
             judged=len(good),
         )
 
-    def roughly(self, infer: Infer) -> tuple[float, float]:
-        """Map correlation and score error on fewer frames, to rank parts of a graph by."""
-        said = results(infer, [*self.probe.normal[:RANKING], *self.probe.damaged])
-        wanted = [*self.normal[:RANKING], *self.damaged]
-        scale = _ratio([s for _, s in said[:RANKING]], [s for _, s in wanted[:RANKING]]) or 1.0
-        maps = [(a, b) for (a, _), (b, _) in zip(said, wanted, strict=True)][RANKING:]
+    def singly(self, infer: Infer) -> tuple[float, float]:
+        """Map correlation and score error on a few frames, to rank parts of a graph by."""
+        few = [*self.probe.normal[:JUDGED_SINGLY], *self.probe.damaged[:JUDGED_SINGLY]]
+        wanted = [*self.normal[:JUDGED_SINGLY], *self.damaged[:JUDGED_SINGLY]]
+        said = results(infer, few)
+        scale = _ratio([s for _, s in said], [s for _, s in wanted]) or 1.0
+        maps = [(a, b) for (a, _), (b, _) in zip(said, wanted, strict=True)][JUDGED_SINGLY:]
         scores = [(a / scale, b) for (_, a), (_, b) in zip(said, wanted, strict=True)]
         return _worst(maps), _furthest(scores)
 

@@ -9,17 +9,10 @@ import onnx
 
 from edgefoundad_export.session import Watch
 
-AGAIN = 4
-"""Parts that stay before the others are ranked anew."""
-
-APART = 0.5
-"""Where keeping the first leaves less than this share of what keeping the second does, the first
-hides what the others harm: they are ranked anew at once."""
-
 
 @dataclass(frozen=True)
 class Effect:
-    """What a graph is worth in which one part more stays in the higher precision.
+    """What a graph is worth with one part alone in the lower precision, or alone in the higher.
 
     Attributes:
         part: its name.
@@ -56,7 +49,7 @@ class Kept:
         parts: in the higher precision; None where so many would have to stay that it is not worth
             it.
         lacking: what the graph lacks with fewer; None where nothing had to stay.
-        effects: of every part, in the order in which they would stay; empty where none had to.
+        effects: of every part, the most harmful first; empty where none had to stay.
     """
 
     parts: tuple[str, ...] | None
@@ -68,46 +61,34 @@ def keep_fewest(
     parts: Sequence[str],
     lower: Callable[[Collection[str]], onnx.ModelProto],
     lacking: Callable[[onnx.ModelProto], Lack | None],
-    measure: Callable[[onnx.ModelProto], tuple[float, float]],
+    rank: Callable[[str], Effect],
     *,
     most: int,
     watch: Watch,
+    others: bool = False,
 ) -> Kept:
-    """Lower every part; where that is too much, keep those that help most until it is not.
-
-    What a part costs alone in the lower precision says little of what keeping it is worth: errors
-    of many parts cancel, and one is lost in another. So each is kept in turn, all others lowered.
+    """Lower every part; where that is too much, keep the most harmful ones until it is not.
 
     Args:
         parts: names of what can be lowered one by one.
         lower: makes the graph with these parts, and no others, in the lower precision.
         lacking: what a graph lacks; None where it may be used.
-        measure: a graph's map correlation and score error, to rank parts by.
+        rank: what a part costs alone.
         most: parts that may stay; not all of them.
-        watch: called while parts are measured.
+        watch: called while single parts are measured.
+        others: rank says what is left with all parts lowered but the one: the best stays first.
     """
     lacks = lacking(lower(parts))
     if lacks is None:
         return Kept((), None, ())
-    order: list[str] = []
-    effects: dict[str, Effect] = {}
-
-    def rank(kept: int, lack: Lack) -> None:
-        stay = order[:kept]
-        others = [part for part in parts if part not in stay]
-        for done, part in enumerate(others):
-            watch(done, len(others))
-            left = [other for other in others if other != part]
-            effects[part] = Effect(part, *measure(lower(left)))
-        watch(len(others), len(others))
-
-        def loss(part: str) -> float:
-            return effects[part].error if lack.of_scores else 1 - effects[part].correlation
-
-        others.sort(key=loss)
-        order[:] = [*stay, *others]
-        if kept + 1 < most and loss(others[0]) < APART * loss(others[1]):
-            rank(kept + 1, lack)
+    effects = []
+    for done, part in enumerate(parts):
+        watch(done, len(parts))
+        effects.append(rank(part))
+    watch(len(parts), len(parts))
+    of_scores = lacks.of_scores
+    effects.sort(key=lambda one: -one.error if of_scores else one.correlation, reverse=others)
+    order = [effect.part for effect in effects]
 
     def lacks_with(kept: int) -> Lack | None:
         return lacking(lower(order[kept:]))
@@ -117,10 +98,8 @@ def keep_fewest(
     low = high = 0
     found: Lack | None = lacks
     while found is not None:
-        if high == 0 or AGAIN <= high < most:
-            rank(high, found)
         if high == most:
-            return Kept(None, found, tuple(effects[part] for part in order))
+            return Kept(None, found, tuple(effects))
         lacks, low, high = found, high, min(max(1, 2 * high), most)
         found = lacks_with(high)
     while high - low > 1:
@@ -130,11 +109,11 @@ def keep_fewest(
             high = middle
         else:
             low, lacks = middle, found
-    return Kept(tuple(order[:high]), lacks, tuple(effects[part] for part in order))
+    return Kept(tuple(order[:high]), lacks, tuple(effects))
 
 
 def table(effects: Sequence[Effect], *, most: int = 12) -> str:
-    """The first parts to stay, a line each: map correlation, score error, name."""
+    """The most harmful parts, a line each: map correlation, score error, name."""
     lines = [f"  {one.correlation:.6f}  {one.error:6.2%}  {one.part}" for one in effects[:most]]
     left = effects[most:]
     if left:

@@ -204,10 +204,10 @@ def test_compared_scores_that_are_no_numbers_are_lacking() -> None:
     assert "nan points" in str(lack)
 
 
-def test_roughly_a_scale_is_no_error_and_a_single_frame_is() -> None:
+def test_singly_a_scale_is_no_error_and_a_single_frame_is() -> None:
     line = Line()
     losses = line.losses
     scaled = line.graph(lambda number, score: 1.3 * score)
-    assert losses.roughly(scaled) == pytest.approx((1, 0), abs=1e-6)
+    assert losses.singly(scaled) == pytest.approx((1, 0), abs=1e-6)
     off = line.graph(lambda number, score: score * (1.1 if number == 25 else 1))
-    assert losses.roughly(off) == pytest.approx((1, 0.1), abs=1e-6)
+    assert losses.singly(off) == pytest.approx((1, 0.1), abs=1e-6)

@@ -26,7 +26,7 @@ class Detector:
     def __init__(self, harm: dict[str, float], together: dict[str, float] | None = None) -> None:
         self.harm, self.together = harm, together or {}
         self.measured: list[frozenset[str]] = []
-        self.ranked: list[frozenset[str]] = []
+        self.ranked: list[str] = []
         self.told: list[tuple[int, int]] = []
 
     def correlation(self, lowered: Collection[str]) -> float:
@@ -39,15 +39,16 @@ class Detector:
             found = self.correlation(model)
             return None if found >= wanted else Lack(f"{found:.3f}")
 
-        def measure(model: Any) -> tuple[float, float]:
-            self.ranked.append(model)
-            return self.correlation(model), 0.0
+        def rank(part: str) -> Effect:
+            self.ranked.append(part)
+            found = self.correlation([part])
+            return Effect(part, found, 0.0)
 
         return keep_fewest(
             list(self.harm),
             frozenset,  # type: ignore[arg-type]
             lacking,
-            measure,
+            rank,
             most=len(self.harm) - 1 if most is None else most,
             watch=lambda done, total: self.told.append((done, total)),
         )
@@ -66,28 +67,52 @@ def test_the_most_harmful_stays_and_what_fewer_lack_is_said() -> None:
     assert found.parts == ("b", "d")
     assert str(found.lacking) == "0.944"  # With b alone kept.
     assert [effect.part for effect in found.effects] == ["b", "d", "e", "c", "a"]
-    assert found.effects[0].correlation == pytest.approx(0.944)
-    assert found.effects[1].correlation == pytest.approx(0.994)
-    # With each in turn kept, all others lowered: b stands out, so the others once more without it.
-    first = [frozenset(PARTS) - {part} for part in PARTS]
-    assert detector.ranked[:9] == first + [frozenset(PARTS) - {"b", part} for part in "acde"]
-    assert detector.told[:11] == [(i, 5) for i in range(6)] + [(i, 4) for i in range(5)]
+    assert found.effects[0].correlation == pytest.approx(0.8)
+    assert detector.ranked == PARTS
+    assert detector.told == [(i, 5) for i in range(6)]
 
 
 @pytest.mark.parametrize(("of_scores", "stays"), [(False, "map"), (True, "score")])
 def test_what_is_lacking_says_which_part_harms_most(of_scores: bool, stays: str) -> None:
     """Of two, one that moves the map more and one that moves a score more."""
-    with_lowered = {"map": (0.998, 0.001), "score": (0.9999, 0.016)}
+    effects = {"map": Effect("map", 0.998, 0.001), "score": Effect("score", 0.9999, 0.016)}
     lack = Lack("a score differs" if of_scores else "the map differs", of_scores=of_scores)
     found = keep_fewest(
-        list(with_lowered),
+        list(effects),
         frozenset,  # type: ignore[arg-type]
         lambda model: lack if stays in model else None,  # type: ignore[operator]
-        lambda model: with_lowered[next(iter(model))],  # type: ignore[call-overload]
+        effects.__getitem__,
         most=1,
         watch=lambda done, total: None,
     )
     assert (found.parts, found.lacking) == ((stays,), lack)
+
+
+def test_where_errors_cancel_what_keeping_a_part_is_worth_finds_fewer() -> None:
+    """Two cost most alone, and nothing together: the third alone has to stay."""
+    detector = Detector({"a": 0.1, "b": 0.1, "c": 0.02, "d": 0.001}, {"ab": -0.2})
+
+    def lacking(model: Any) -> Lack | None:
+        found = detector.correlation(model)
+        return None if found >= 0.99 else Lack(f"{found:.3f}")
+
+    def by(others: bool) -> Kept:
+        def rank(part: str) -> Effect:
+            lowered = set(detector.harm) - {part} if others else {part}
+            return Effect(part, detector.correlation(lowered), 0.0)
+
+        return keep_fewest(
+            list(detector.harm),
+            frozenset,  # type: ignore[arg-type]
+            lacking,
+            rank,
+            most=3,
+            watch=lambda done, total: None,
+            others=others,
+        )
+
+    assert by(others=False).parts == ("a", "b", "c")
+    assert by(others=True).parts == ("c",)
 
 
 @settings(max_examples=200, deadline=None)
@@ -124,26 +149,6 @@ def test_whatever_harms_together_the_bar_is_reached_or_nothing_is_lowered(data: 
         assert detector.correlation(left) >= wanted
     # A few measurements beside one for each part, however many there are.
     assert len(detector.measured) <= 5
-
-
-def test_what_is_hidden_beside_a_greater_harm_is_ranked_anew() -> None:
-    """Four parts that each spoil a map entirely: with one left nothing else is to be seen."""
-
-    class Masked(Detector):
-        def correlation(self, lowered: Collection[str]) -> float:
-            spoilt = {"p", "q", "r", "s"} & {*lowered}
-            return 0.5 - 0.1 * len(spoilt) if spoilt else super().correlation(lowered)
-
-    harm = {"a": 0.001, "b": 0.03, "c": 0.002, "d": 0.003, "p": 0, "q": 0, "r": 0, "s": 0}
-    found = Masked(harm).keep(0.99)
-    assert found.parts is not None
-    assert {*found.parts} == {"p", "q", "r", "s", "b"}
-
-
-def test_parts_whose_errors_cancel_are_not_taken_for_harmful() -> None:
-    """Each costs much alone; with the other it costs nothing, and keeping one would cost that."""
-    detector = Detector({"a": 0.1, "b": 0.1, "c": 0.02, "d": 0.001}, {"ab": -0.2})
-    assert detector.keep(0.99).parts == ("c",)
 
 
 def test_no_more_stay_than_are_worth_it() -> None:
@@ -184,7 +189,7 @@ def test_what_is_no_number_is_worst() -> None:
     """A map that is not a number is measured as -1."""
     found = Detector({"a": 2.0, "b": 0.0}).keep(0.99)
     assert found.parts == ("a",)
-    assert table(found.effects).splitlines()[0] == "  1.000000   0.00%  a"
+    assert table(found.effects).splitlines()[0] == "  -1.000000   0.00%  a"
 
 
 def test_the_table_shows_the_most_harmful_and_counts_the_rest() -> None:
