@@ -161,8 +161,9 @@ def _mark_attention(trt: Any, network: Any) -> int:
 
 
 def _keep_recordable(trt: Any, config: Any) -> None:
-    # TensorRT-RTX otherwise allocates while a frame runs, which no CUDA graph can record.
-    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+    # TensorRT-RTX otherwise allocates while a frame runs, which no CUDA graph can record. TensorRT
+    # is not asked, should it have the flag: its contexts would want memory of ours as well.
+    if trt.__name__ == "tensorrt_rtx" and hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
