@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from edgefoundad.bundle import Bundle
 from edgefoundad.errors import InputError
 from edgefoundad.manifest import GraphRecord, Precision
+from edgefoundad_jetson.backends.bfloat16 import parted
 from edgefoundad_jetson.backends.ends import Ends, find_graph, first_line
 from edgefoundad_jetson.copies import NO_COPIES
 
@@ -79,7 +81,7 @@ class OpenVinoBackend:
             bundle: an exported one.
             precision: which of its graphs.
             safe: take the graph's variant that no fused attention kernel matches.
-            bfloat16: compute whatever is not int8 in it.
+            bfloat16: compute whatever of the encoder is not int8 in it.
 
         Raises:
             InputError: OpenVINO is not installed, the bundle has no such graph, or OpenVINO cannot
@@ -100,14 +102,16 @@ class OpenVinoBackend:
             # Named, because else every other format's reader tries a broken file too, aloud.
             reader = FrontEndManager().load_by_framework("onnx")
             model = reader.convert(reader.load(str(path)))
-            compiled = core.compile_model(model, "CPU", SETTINGS | (BFLOAT16 if bfloat16 else {}))
+            *encoders, rest = parted(model) if bfloat16 else [model]
+            compiled = [core.compile_model(one, "CPU", SETTINGS | BFLOAT16) for one in encoders]
+            compiled.append(core.compile_model(rest, "CPU", SETTINGS))
         except Exception as error:  # RuntimeErrors and classes of its own.
             reason = first_line(error)
             raise InputError(f"OpenVINO cannot load {path} ({reason}): export again") from None
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip() or "CPU"
         self._ends = Ends.of(self.graph)
         found = {}
-        for port in (*compiled.inputs, *compiled.outputs):
+        for port in (*compiled[0].inputs, *compiled[-1].outputs):
             kind = port.element_type.get_type_name()
             # A dynamic shape has no sides to compare.
             shape = list(port.shape) if port.partial_shape.is_static else []
@@ -115,9 +119,12 @@ class OpenVinoBackend:
         self._ends.check(found, path)
         self._map, self._score = self._ends.outputs()
         self._tensor: Any = openvino.Tensor
-        self._request: Any = compiled.create_infer_request()
+        self._requests: list[Any] = [one.create_infer_request() for one in compiled]
         for name, output in (("map", self._map), ("score", self._score)):
-            self._request.set_tensor(name, openvino.Tensor(output, shared_memory=True))
+            self._requests[-1].set_tensor(name, openvino.Tensor(output, shared_memory=True))
+        for before, after in pairwise(self._requests):
+            for index in range(len(before.output_tensors)):
+                after.set_input_tensor(index, before.get_output_tensor(index))
 
     def infer(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
         """Judge one frame in place: uint8 [H, W, C], contiguous, to map [h, w] and score.
@@ -128,14 +135,15 @@ class OpenVinoBackend:
         self._ends.check_frame(frame)
         if not frame.flags.writeable:
             frame = _unlocked(frame)
-        self._request.set_tensor("frame", self._tensor(frame[None], shared_memory=True))
-        # Shared, or the outputs would be copied once more.
-        self._request.infer(share_outputs=True)
+        self._requests[0].set_tensor("frame", self._tensor(frame[None], shared_memory=True))
+        for request in self._requests:
+            # Shared, or the outputs would be copied once more.
+            request.infer(share_outputs=True)
         return self._map[0], float(self._score[0])
 
     def close(self) -> None:
         """Give the compiled graph's memory back."""
-        self._request = None
+        self._requests = []
 
 
 def _unlocked(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

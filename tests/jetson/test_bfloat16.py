@@ -1,0 +1,77 @@
+"""Where a graph is parted for bfloat16: at its embeddings, and without a change to its results."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from edgefoundad import bundle as contract
+from edgefoundad.bundle import Bundle
+from edgefoundad.golden import GoldenFrames
+from edgefoundad_jetson.backends.bfloat16 import parted
+from edgefoundad_jetson.backends.openvino import OpenVinoBackend, has_bfloat16
+
+openvino = pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def golden(exported: Path) -> GoldenFrames:
+    return GoldenFrames.load(exported / contract.GOLDEN)
+
+
+def compiled(model: Any, precision: str) -> Any:
+    return openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+
+
+def test_the_parts_say_what_the_whole_says(exported: Path, golden: GoldenFrames) -> None:
+    path = exported / contract.GRAPH
+    whole = compiled(openvino.Core().read_model(path), "f32")
+    embedder, head = (compiled(part, "f32") for part in parted(openvino.Core().read_model(path)))
+    for frame in golden.frames:
+        wanted = whole(frame[None])
+        embeddings = embedder(frame[None])
+        got = head([embeddings[i] for i in range(len(embeddings))])
+        assert np.allclose(got["map"], wanted["map"], rtol=1e-4, atol=1e-6)
+        assert got["score"] == pytest.approx(wanted["score"], rel=1e-4)
+
+
+def test_they_are_parted_at_the_embeddings(exported: Path, opened: Bundle) -> None:
+    embedder, head = parted(openvino.Core().read_model(exported / contract.GRAPH))
+    [embeddings] = embedder.outputs
+    patches = math.prod(opened.manifest.geometry.grid)
+    assert [list(end.shape)[:-1] for end in (embeddings, *head.inputs)] == [[1, patches]] * 2
+    assert [end.any_name for end in embedder.inputs] == ["frame"]
+    assert {end.any_name for end in head.outputs} == {"map", "score"}
+
+
+def test_a_graph_without_our_names_stays_whole(exported: Path, tmp_path: Path) -> None:
+    graph = onnx.load(exported / contract.GRAPH)
+    for index, node in enumerate(graph.graph.node):
+        node.name = f"node_{index}"
+    onnx.save(graph, tmp_path / "nameless.onnx")
+    [whole] = parted(openvino.Core().read_model(tmp_path / "nameless.onnx"))
+    assert {end.any_name for end in whole.outputs} == {"map", "score"}
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with bfloat16")
+def test_embeddings_are_rounded_and_their_differences_are_not(
+    exported: Path, opened: Bundle, golden: GoldenFrames
+) -> None:
+    first, second = parted(openvino.Core().read_model(exported / contract.GRAPH))
+    embedder, exact, rough = (
+        compiled(part, precision)
+        for part, precision in ((first, "bf16"), (second, "f32"), (second, "bf16"))
+    )
+    backend = OpenVinoBackend(opened, bfloat16=True)
+    for frame in golden.frames:
+        difference, score = backend.infer(frame)
+        embeddings = embedder(frame[None])[0]
+        assert np.allclose(difference, exact([embeddings])["map"][0], rtol=1e-5)
+        assert score == pytest.approx(float(exact([embeddings])["score"][0]), rel=1e-5)
+        assert not np.allclose(difference, rough([embeddings])["map"][0], rtol=1e-5)
+    backend.close()
