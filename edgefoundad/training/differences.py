@@ -33,6 +33,7 @@ class Differences:
         masks: see `Trial`.
         geometry: of the frame.
         turned: whether turned views stood in for poses that were not seen.
+        outlined: whether something on the frame was told from a background.
     """
 
     clean: Tensor
@@ -40,6 +41,7 @@ class Differences:
     masks: NDArray[np.float32]
     geometry: Geometry
     turned: bool
+    outlined: bool
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,10 @@ def judge_blended(
             for i in indices:
                 if i in parts[0]:
                     first, second = parts[0][i], parts[1][i]
-                    into[i] = Differences(
-                        projector.blended(first.clean, second.clean),
-                        projector.blended(first.damaged, second.damaged),
-                        first.masks,
-                        first.geometry,
-                        first.turned,
+                    into[i] = replace(
+                        first,
+                        clean=projector.blended(first.clean, second.clean),
+                        damaged=projector.blended(first.damaged, second.damaged),
                     )
     return found
 
@@ -121,5 +121,10 @@ def _judge(
         for group in (torch.cat(clean), trial.damaged)
     ]
     return Differences(
-        judged[0], judged[1], trial.masks, normal.camera.geometry, normal.turned is not None
+        clean=judged[0],
+        damaged=judged[1],
+        masks=trial.masks,
+        geometry=normal.camera.geometry,
+        turned=normal.turned is not None,
+        outlined=normal.foreground is not None,
     )

@@ -95,7 +95,7 @@ def test_with_time_enough_auto_trains_and_compares_foundad_too(
     # a head start that no other has makes it the one that is chosen, fitted and judged.
     monkeypatch.setattr(
         "edgefoundad.training.standing._head_start",
-        lambda recipe, unseen: 10.0 if recipe.projector == "foundad" else 0.0,
+        lambda recipe, **_: 10.0 if recipe.projector == "foundad" else 0.0,
     )
     settings = replace(QUICK, projector="auto", shots=3, budget=3600.0)
     manifest = fit(small / "train/good", tmp_path / "flange", settings).manifest
