@@ -241,24 +241,6 @@ def test_what_holds_on_most_parts_has_a_head_start(
     assert [c.projector for c in choice.candidates if c.head_start] == [steady] * variations
 
 
-@pytest.mark.parametrize(
-    ("outlined", "turned", "averaged"),
-    [(True, False, True), (False, False, False), (True, True, False)],
-)
-def test_averages_alone_are_ahead_where_a_part_has_an_outline(
-    material: Make, outlined: bool, turned: bool, averaged: bool
-) -> None:
-    finer, plainer = (Features((0,), neighbourhoods=sides) for sides in ((1, 3), (3,)))
-    normals, trials = material(turned=turned)
-    for normal in normals:
-        normal.foreground = np.arange(40) % 8 < 6 if outlined else None
-    choice = chosen(
-        (normals, trials), Fixed("subspace", Level()), features=[finer, plainer], first=finer
-    )
-    ahead = {c.features for c in choice.candidates if c.head_start}
-    assert ahead == ({str(plainer)} if averaged else set())
-
-
 def test_a_blend_is_judged_from_what_its_halves_said(material: Make) -> None:
     kinds: tuple[ProjectorKind, ...] = ("subspace", "memory", "blend")
     after = chosen(material(), *(ClosedForm(kind, 0) for kind in kinds))
