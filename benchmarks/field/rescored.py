@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from edgefoundad.bundle import Bundle
 from edgefoundad.dataset import read_test_set
 from edgefoundad.images import read_image
-from edgefoundad.manifest import Candidate, Views
+from edgefoundad.manifest import Candidate, ProjectorKind, Views, scored_patches
 from edgefoundad.metrics import auroc
 from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
+from edgefoundad.training.detector import pool
 from edgefoundad.training.features import Features
 from edgefoundad.training.fitter import ClosedForm
 from edgefoundad.training.gather import build_cameras, embed_normals, read_categories
@@ -73,6 +74,7 @@ class Rescorer:
             share = patch_mask(sample.read_mask(frame.shape[:2]), self.camera.geometry)
             damaged.append(share > min(DAMAGED, 0.999 * share.max()))
         self.damaged = np.stack(damaged)
+        self._judged: dict[tuple[Features, ProjectorKind, bool], Tensor] = {}
 
     def recipe(self, candidate: Candidate) -> Recipe:
         """The recipe of a candidate in a manifest's table."""
@@ -86,23 +88,29 @@ class Rescorer:
 
     def figures(self, recipe: Recipe) -> tuple[float, float]:
         """AUROC of the image scores, and of the patches' smoothed differences."""
-        projector = ClosedForm(recipe.projector, self.seed).fit(self.normals, recipe.features)
-        gate = fit_background(self.normals, recipe.features) if recipe.suppressed else None
-        head = head_for(recipe, projector, gate, self.camera)
-        scores: list[float] = []
-        differences: list[NDArray[np.float32]] = []
-        with torch.inference_mode():
-            for kept in self.tested:
-                embeddings = self.camera.read(kept, recipe.features)[None]
-                stitched = head.differences(embeddings)
-                scores.append(float(head.scoring.score(stitched)))
-                grid = self.camera.geometry.grid
-                shown = smoothed_patches(stitched, grid, recipe.smoothing)
-                differences.append(shown[0].numpy())
+        stitched = self._differences(recipe)
+        top = scored_patches(recipe.top_fraction, self.camera.geometry)
+        shown = smoothed_patches(stitched, self.camera.geometry.grid, recipe.smoothing)
         return (
-            auroc(self.labels, scores),
-            auroc(self.damaged.ravel(), np.concatenate(differences)),
+            auroc(self.labels, pool(stitched, top, recipe.power).tolist()),
+            auroc(self.damaged.ravel(), shown.numpy().ravel()),
         )
+
+    def _differences(self, recipe: Recipe) -> Tensor:
+        """Of every test image, [n, G]; how they are pooled and smoothed does not matter to them."""
+        key = (recipe.features, recipe.projector, recipe.suppressed)
+        if key not in self._judged:
+            projector = ClosedForm(recipe.projector, self.seed).fit(self.normals, recipe.features)
+            gate = fit_background(self.normals, recipe.features) if recipe.suppressed else None
+            head = head_for(recipe, projector, gate, self.camera)
+            with torch.inference_mode():
+                self._judged[key] = torch.cat(
+                    [
+                        head.differences(self.camera.read(kept, recipe.features)[None])
+                        for kept in self.tested
+                    ]
+                )
+        return self._judged[key]
 
 
 def is_chosen(bundle: Bundle, candidate: Candidate) -> bool:

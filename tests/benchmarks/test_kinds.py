@@ -1,9 +1,9 @@
 """`auto` on rendered parts of kinds that nothing was tuned to, against its own candidates.
 
-What is wanted is at most 1 point of image AUROC under the best candidate on each kind. That does
-not hold: it is missed on three of five kinds, on one of them by little. Which of a dozen candidates
-is best is also partly chance, and known in hindsight only: on 24 test images of a kind another is
-best than on 76. What is asserted is what was measured, with a margin.
+What is wanted is at most 1 point of image AUROC under the best candidate on each kind. On 304 test
+images and over three draws (benchmarks/kinds.py) it is 0.7 to 1.1. On the 76 images that there is
+time for here figures waver by more than a point, and which of a dozen candidates is best is partly
+chance. What is asserted is what was measured, with a margin.
 """
 
 from __future__ import annotations
@@ -29,24 +29,29 @@ from field.rescored import Rescorer, is_chosen
 KINDS = ("bracket", "fabric", "grating", "glossy", "dark")
 """An object at any angle, a texture, a repeated pattern, a glossy part and a dark one."""
 
-WORST = 0.05
-"""Image AUROC under the best candidate on any kind. Measured: bracket 0.007, fabric 0.011, grating
-0.029, glossy 0.040, dark 0.004."""
+WORST = 0.02
+"""Image AUROC under the best candidate on any kind. Measured: bracket 0.007, fabric 0.003, grating
+0.000, glossy 0.016, dark 0.005."""
 
-MEAN = 0.025
-"""The same over all kinds; 0.018 was measured."""
+MEAN = 0.01
+"""The same over all kinds; 0.006 was measured."""
 
-SETTINGS = FitSettings(encoder="efficientnet-lite0", size=224, budget=390.0)
+SETTINGS = FitSettings(encoder="efficientnet-lite0", size=320, budget=390.0)
 """Time for every closed form on a slow machine, and too little for the foundad projector."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """Image AUROCs on one kind: of `auto`, and of every candidate of its table."""
+    """Image AUROCs on one kind: of `auto`, and of every candidate of its table.
+
+    Attributes:
+        plain: of each projector and what it reads, before backgrounds and shares are varied.
+    """
 
     bundle: Bundle
     data: Path
     candidates: list[float]
+    plain: list[float]
     chosen: float
 
     @property
@@ -71,7 +76,10 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Held]:
             for figure, candidate in zip(figures, candidates, strict=True)
             if is_chosen(bundle, candidate)
         )
-        return Held(bundle, data, figures, chosen)
+        plain: dict[tuple[str, str], float] = {}
+        for figure, one in zip(figures, candidates, strict=True):
+            plain.setdefault((one.features, one.projector), figure)
+        return Held(bundle, data, figures, list(plain.values()), chosen)
 
     return measure
 
@@ -87,8 +95,8 @@ def test_auto_is_near_the_best_of_its_candidates(hold: Callable[[str], Held], ki
 def test_over_all_kinds_choosing_beats_taking_any(hold: Callable[[str], Held]) -> None:
     held = [hold(kind) for kind in KINDS]
     assert np.mean([one.regret for one in held]) <= MEAN
-    # Three points on average over what a candidate taken at random gives.
-    any_one = np.mean([np.mean(one.candidates) for one in held])
+    # Three points on average over what a projector and features taken at random give.
+    any_one = np.mean([np.mean(one.plain) for one in held])
     assert np.mean([one.chosen for one in held]) > any_one + 0.03
 
 
