@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
@@ -47,6 +48,57 @@ def test_they_are_parted_at_the_embeddings(exported: Path, opened: Bundle) -> No
     assert [list(end.shape)[:-1] for end in (embeddings, *head.inputs)] == [[1, patches]] * 2
     assert [end.any_name for end in embedder.inputs] == ["frame"]
     assert {end.any_name for end in head.outputs} == {"map", "score"}
+
+
+def quantised_head() -> onnx.ModelProto:
+    """Embeddings of 64 patches, and behind them a product in int8, named as `export` names them."""
+    rng = np.random.default_rng(0)
+    first, second = "embedder.encoder/MatMul_1", "head.projector.blocks.0/MatMul_2"
+    constants = {
+        "shape": np.array([1, 64, 3]),
+        "encoder": rng.normal(size=(3, 4)).astype(np.float32),
+        "step": np.float32(8.0),
+        "zero": np.int8(0),
+        "weight": rng.integers(-127, 128, (4, 5), np.int8),
+        "steps": np.full(5, 0.02, np.float32),
+        "zeros": np.zeros(5, np.int8),
+        "axis": np.array([2]),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["frame"], ["float"], "embedder.preprocess/Cast_0", to=TensorProto.FLOAT),
+        node("Reshape", ["float", "shape"], ["patches"], "embedder.preprocess/Reshape_0"),
+        node("MatMul", ["patches", "encoder"], ["embeddings"], first),
+        node("QuantizeLinear", ["embeddings", "step", "zero"], ["int8"], f"{second}/Quantize"),
+        node("DequantizeLinear", ["int8", "step", "zero"], ["again"], f"{second}/Dequantize"),
+        node(
+            "DequantizeLinear", ["weight", "steps", "zeros"], ["wide"], f"{second}/Weight", axis=1
+        ),
+        node("MatMul", ["again", "wide"], ["projected"], second),
+        node("ReduceMax", ["projected", "axis"], ["map"], "head.scoring/Max_3", keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "quantised",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, 8, 8, 3])],
+        [helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, 64])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_a_product_in_int8_behind_the_embeddings_stays_one(tmp_path: Path) -> None:
+    onnx.save(quantised_head(), tmp_path / "quantised.onnx")
+    path = tmp_path / "quantised.onnx"
+    whole = compiled(openvino.Core().read_model(path), "f32")
+    embedder, head = parted(openvino.Core().read_model(path))
+    # The embeddings alone: a weight or a rounded embedding as an input would end the int8 there.
+    [embeddings] = embedder.outputs
+    assert list(embeddings.shape) == [1, 64, 4]
+    frame = np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    got = compiled(head, "f32")([compiled(embedder, "f32")(frame)[0]])
+    assert np.allclose(got[0], whole(frame)[0], rtol=1e-5)
+    assert "FakeQuantize" in [one.get_type_name() for one in head.get_ops()]
 
 
 def test_a_graph_without_our_names_stays_whole(exported: Path, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""What of a graph is computed in bfloat16: the encoder, and not what compares its embeddings."""
+"""What of a graph is computed in bfloat16: all up to the embeddings, and not their differences."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
-HEAD = "head"
-"""What the names of the nodes behind the embeddings begin with."""
+EMBEDDER, HEAD = "embedder", "head"
+"""What the names of nodes begin with: before the embeddings, and behind them."""
 
 
 def parted(model: Any) -> list[Any]:
@@ -23,20 +24,18 @@ def parted(model: Any) -> list[Any]:
     """
     from openvino import Model, opset13
 
-    behind: set[str] = set()
+    nodes = model.get_ordered_ops()
+    # What hangs on constants alone may be in both.
+    moving = _followers(nodes, {one.get_friendly_name() for one in model.get_parameters()})
+    behind = _behind(nodes)
     crossing: dict[tuple[str, int], list[Any]] = {}
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "Constant":
+    for node in nodes:
+        if node.get_friendly_name() not in behind:
             continue
-        name = node.get_friendly_name()
-        sources = [end.get_source_output() for end in node.inputs()]
-        makers = [source.get_node().get_friendly_name() for source in sources]
-        # What the reader puts in has a name of its own: it belongs to what it reads.
-        if not name.startswith(HEAD) and behind.isdisjoint(makers):
-            continue
-        behind.add(name)
-        for end, source, maker in zip(node.inputs(), sources, makers, strict=True):
-            if maker not in behind and source.get_node().get_type_name() != "Constant":
+        for end in node.inputs():
+            source = end.get_source_output()
+            maker = source.get_node().get_friendly_name()
+            if maker in moving and maker not in behind:
                 crossing.setdefault((maker, source.get_index()), []).append(end)
     if not crossing:
         return [model]
@@ -52,3 +51,33 @@ def parted(model: Any) -> list[Any]:
         Model(embeddings, model.get_parameters(), "embedder"),
         Model(model.get_results(), inputs, "head"),
     ]
+
+
+def _behind(nodes: Sequence[Any]) -> set[str]:
+    """Names of the nodes that follow the embeddings.
+
+    The reader makes several nodes of one, and names only the last as the graph does. Another
+    follows the embeddings where it reads what does, or where nothing else reads it.
+    """
+    named = {node.get_friendly_name() for node in nodes}
+    behind = _followers(nodes, {name for name in named if name.startswith(HEAD)})
+    for node in reversed(nodes):
+        name = node.get_friendly_name()
+        readers = {
+            end.get_node().get_friendly_name()
+            for output in node.outputs()
+            for end in output.get_target_inputs()
+        }
+        if readers and readers <= behind and not name.startswith(EMBEDDER):
+            behind.add(name)
+    return behind
+
+
+def _followers(nodes: Sequence[Any], first: Collection[str]) -> set[str]:
+    """Names of some nodes and of all that read them, directly or not."""
+    found = set(first)
+    for node in nodes:
+        read = {end.get_source_output().get_node().get_friendly_name() for end in node.inputs()}
+        if not found.isdisjoint(read):
+            found.add(node.get_friendly_name())
+    return found
