@@ -87,6 +87,8 @@ def measure(scratch: Path, kind: str, seed: int, arguments: argparse.Namespace) 
         "encoder": arguments.encoder,
         "shots": arguments.shots,
         "size": arguments.size,
+        "n_good": rescorer.labels.count(False),
+        "n_defect": rescorer.labels.count(True),
         "views": manifest.normals.views,
         "why": manifest.projector.why,
         "seconds": round(seconds, 1),

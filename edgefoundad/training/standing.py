@@ -24,13 +24,13 @@ HEAD_START_OF_BLEND = 0.015
 
 HEAD_START_OF_AVERAGES = 0.06
 """The same for averaged embeddings alone where a part has an outline, by which each patch's own
-differ wherever the part lies a little otherwise. By the same projector averages are up to six
-points of image AUROC better on such parts, and up to eight worse on textures."""
+differ wherever the part lies a little otherwise: on dark and glossy parts synthetic defects alone
+chose too fine a detector. On textures the finer one is better, as they show."""
 
 MANY_PATCHES = 18
-"""Along a frame's shorter side, from which on averages are ahead. Where patches are larger beside
-the part, an average over three by three hides the defect: at 14 it was hardly ever better, and each
-patch's own embedding has the common head start."""
+"""Along the shorter side of a frame, or of its tiles, from which on averages are ahead. An average
+over three by three of fewer patches covers too much of the frame for most defects: each patch's own
+embedding beside it has the common head start there."""
 
 HEAD_START_OF_NEAREST = 0.06
 """The same for the nearest fine patch where good parts will look as none of the normals does."""

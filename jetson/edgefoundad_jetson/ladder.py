@@ -33,7 +33,7 @@ class Rung:
         device: of onnxruntime.
         safe: the graph's variant that no fused attention kernel matches; of an engine its record
             says so.
-        bfloat16: OpenVINO computes in it whatever is not int8.
+        bfloat16: OpenVINO computes in it what leads to the embeddings and is not int8.
         built: TensorRT's engine; None where there is none, which cannot be loaded.
     """
 

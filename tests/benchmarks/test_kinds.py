@@ -1,7 +1,7 @@
-"""`auto` on rendered parts of kinds that nothing was tuned to, against its own candidates.
+"""`auto` on rendered parts of five kinds, against its own candidates.
 
-What is wanted is at most 1 point of image AUROC under the best candidate on each kind. On 304 test
-images and over three draws (benchmarks/kinds.py) it is 0.7 to 1.1. On the 76 images that there is
+What is wanted is at most 1 point of image AUROC under the best candidate on each kind. On about 470
+test images and over three draws (benchmarks/kinds.py) it is about that. On the 120 that there is
 time for here figures waver by more than a point, and which of a dozen candidates is best is partly
 chance. What is asserted is what was measured, with a margin.
 """
@@ -29,11 +29,11 @@ from field.rescored import Rescorer, is_chosen
 KINDS = ("bracket", "fabric", "grating", "glossy", "dark")
 """An object at any angle, a texture, a repeated pattern, a glossy part and a dark one."""
 
-WORST = 0.02
+WORST = 0.025
 """Image AUROC under the best candidate on any kind. Measured: bracket 0.007, fabric 0.003, grating
 0.000, glossy 0.016, dark 0.005."""
 
-MEAN = 0.01
+MEAN = 0.012
 """The same over all kinds; 0.006 was measured."""
 
 SETTINGS = FitSettings(encoder="efficientnet-lite0", size=320, budget=390.0)

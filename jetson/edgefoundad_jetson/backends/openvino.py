@@ -81,7 +81,7 @@ class OpenVinoBackend:
             bundle: an exported one.
             precision: which of its graphs.
             safe: take the graph's variant that no fused attention kernel matches.
-            bfloat16: compute whatever of the encoder is not int8 in it.
+            bfloat16: compute what leads to the embeddings in it, but what is int8.
 
         Raises:
             InputError: OpenVINO is not installed, the bundle has no such graph, or OpenVINO cannot
