@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from edgefoundad import bundle as contract
 from edgefoundad.bundle import Bundle
@@ -17,6 +15,7 @@ from edgefoundad.golden import GoldenFrames
 from edgefoundad_jetson.backends.bfloat16 import parted
 from edgefoundad_jetson.backends.openvino import OpenVinoBackend, has_bfloat16
 
+onnx = pytest.importorskip("onnx")
 openvino = pytest.importorskip("openvino")
 
 
@@ -50,7 +49,7 @@ def test_they_are_parted_at_the_embeddings(exported: Path, opened: Bundle) -> No
     assert {end.any_name for end in head.outputs} == {"map", "score"}
 
 
-def quantised_head() -> onnx.ModelProto:
+def quantised_head() -> Any:
     """Embeddings of 64 patches, and behind them a product in int8, named as `export` names them."""
     rng = np.random.default_rng(0)
     first, second = "embedder.encoder/MatMul_1", "head.projector.blocks.0/MatMul_2"
@@ -64,9 +63,10 @@ def quantised_head() -> onnx.ModelProto:
         "zeros": np.zeros(5, np.int8),
         "axis": np.array([2]),
     }
+    helper, element = onnx.helper, onnx.TensorProto
     node = helper.make_node
     nodes = [
-        node("Cast", ["frame"], ["float"], "embedder.preprocess/Cast_0", to=TensorProto.FLOAT),
+        node("Cast", ["frame"], ["float"], "embedder.preprocess/Cast_0", to=element.FLOAT),
         node("Reshape", ["float", "shape"], ["patches"], "embedder.preprocess/Reshape_0"),
         node("MatMul", ["patches", "encoder"], ["embeddings"], first),
         node("QuantizeLinear", ["embeddings", "step", "zero"], ["int8"], f"{second}/Quantize"),
@@ -80,9 +80,12 @@ def quantised_head() -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "quantised",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, 8, 8, 3])],
-        [helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, 64])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        [helper.make_tensor_value_info("frame", element.UINT8, [1, 8, 8, 3])],
+        [helper.make_tensor_value_info("map", element.FLOAT, [1, 64])],
+        [
+            onnx.numpy_helper.from_array(np.asarray(value), name)
+            for name, value in constants.items()
+        ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
