@@ -130,9 +130,10 @@ def _head_start(recipe: Recipe, *, unseen: bool, outlined: bool, patches: int) -
 
     Distances to the nearest averaged embedding are steady against a camera's noise, of which
     synthetic defects say little (PatchCore's rule); of embeddings that are not averaged a blend is
-    steadiest. One normal spans no subspace worth the name, nor do a few that lie at any angle:
-    turned views are for memories, of which the finest holds. Two depths side by side are seldom far
-    from the better.
+    steadiest. A texture's patches are mixtures of each other, which a subspace takes for normal; a
+    memory holds those alone that it saw. One normal spans no subspace worth the name, nor do a few
+    that lie at any angle: turned views are for memories, of which the finest holds. Two depths side
+    by side are seldom far from the better.
 
     Args:
         recipe: of the candidate.
@@ -148,6 +149,7 @@ def _head_start(recipe: Recipe, *, unseen: bool, outlined: bool, patches: int) -
     if sides == (1,):
         return start + (HEAD_START_OF_BLEND if recipe.projector == "blend" else 0.0)
     if 1 in sides:
-        return start + (HEAD_START if patches < MANY_PATCHES else 0.0)
+        start += HEAD_START if patches < MANY_PATCHES else 0.0
+        return start + (HEAD_START if recipe.projector == "subspace" and not outlined else 0.0)
     start += HEAD_START if recipe.projector == "memory" else 0.0
     return start + (HEAD_START_OF_AVERAGES if outlined and patches >= MANY_PATCHES else 0.0)

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgefoundad.geometry import Geometry, Size  # noqa: E402
+from edgefoundad.manifest import ProjectorKind  # noqa: E402
 from edgefoundad.training.differences import Differences  # noqa: E402
 from edgefoundad.training.features import Features  # noqa: E402
 from edgefoundad.training.recipe import Recipe  # noqa: E402
@@ -17,9 +18,15 @@ AVERAGES, FINER = (Features((2, 3), neighbourhoods=sides) for sides in ((3,), (1
 
 
 def ahead(
-    features: Features, *, shorter: int, outlined: bool, turned: bool = False, normals: int = 3
+    features: Features,
+    projector: ProjectorKind = "subspace",
+    *,
+    shorter: int,
+    outlined: bool,
+    turned: bool = False,
+    normals: int = 3,
 ) -> float:
-    """Of a subspace, beyond what two levels have."""
+    """Beyond what two levels have."""
     geometry = Geometry.plan(Size(640, 480), short_side=shorter, patch=16)
     cells = geometry.grid.width * geometry.grid.height
     masks = np.zeros((2, cells), np.float32)
@@ -28,8 +35,8 @@ def ahead(
         torch.rand(2, cells), torch.rand(2, cells), masks, geometry, turned, outlined
     )
     found, plain = (
-        figures(Recipe(read, "subspace"), [judged] * normals, 0.0).head_start
-        for read in (features, Features((2, 3)))
+        figures(Recipe(read, kind), [judged] * normals, 0.0).head_start
+        for read, kind in ((features, projector), (Features((2, 3)), "subspace"))
     )
     return found - plain
 
@@ -43,9 +50,16 @@ def test_averages_are_ahead_where_a_part_has_an_outline_and_many_patches() -> No
 
 def test_each_patch_s_own_embedding_is_ahead_where_patches_are_large() -> None:
     for outlined in (True, False):
-        assert ahead(FINER, shorter=224, outlined=outlined) > 0
+        assert ahead(FINER, "memory", shorter=224, outlined=outlined) > 0
         assert ahead(AVERAGES, shorter=224, outlined=outlined) == 0
-    assert ahead(FINER, shorter=320, outlined=False) == 0
+    assert ahead(FINER, "memory", shorter=320, outlined=False) == 0
+
+
+def test_a_subspace_of_them_is_ahead_on_textures() -> None:
+    for projector in ("memory", "blend"):
+        least = ahead(FINER, projector, shorter=320, outlined=False)
+        assert ahead(FINER, shorter=320, outlined=False) > least
+    assert ahead(FINER, shorter=320, outlined=True) == 0
 
 
 @pytest.mark.parametrize(("turned", "normals"), [(True, 3), (False, 1)])
