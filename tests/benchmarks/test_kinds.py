@@ -1,9 +1,9 @@
 """`auto` on rendered parts of five kinds, against its own candidates.
 
 What is wanted is at most 1 point of image AUROC under the best candidate on each kind. On about 470
-test images and over three draws (benchmarks/kinds.py) it is about that. On the 120 that there is
-time for here figures waver by more than a point, and which of a dozen candidates is best is partly
-chance. What is asserted is what was measured, with a margin.
+test images and over three draws (benchmarks/kinds.py) that holds. On the 120 that there is time for
+here figures waver by more than a point, and which of a dozen candidates is best is partly chance.
+What is asserted is what was measured, with a margin.
 """
 
 from __future__ import annotations
