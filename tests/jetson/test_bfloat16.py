@@ -130,3 +130,16 @@ def test_embeddings_are_rounded_and_their_differences_are_not(
         assert score == pytest.approx(float(exact([embeddings])["score"][0]), rel=1e-5)
         assert not np.allclose(difference, rough([embeddings])["map"][0], rtol=1e-5)
     backend.close()
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="needs a processor with bfloat16")
+def test_a_graph_that_stays_whole_is_computed_in_bfloat16_as_its_rung_says(
+    opened: Bundle, golden: GoldenFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgefoundad_jetson.backends.openvino.parted", lambda model: [model])
+    whole, exact = OpenVinoBackend(opened, bfloat16=True), OpenVinoBackend(opened)
+    rounded, _ = whole.infer(golden.frames[2])
+    wanted, _ = exact.infer(golden.frames[2])
+    assert not np.allclose(rounded, wanted, rtol=1e-4)
+    whole.close()
+    exact.close()

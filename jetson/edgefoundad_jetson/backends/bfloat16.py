@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 EMBEDDER, HEAD = "embedder", "head"
-"""What the names of nodes begin with: before the embeddings, and behind them."""
+"""What the names of nodes begin with, before the embeddings and behind them: the modules that
+`edgefoundad_export.graph` names them after."""
 
 
 def parted(model: Any) -> list[Any]:

@@ -102,9 +102,10 @@ class OpenVinoBackend:
             # Named, because else every other format's reader tries a broken file too, aloud.
             reader = FrontEndManager().load_by_framework("onnx")
             model = reader.convert(reader.load(str(path)))
-            *encoders, rest = parted(model) if bfloat16 else [model]
-            compiled = [core.compile_model(one, "CPU", SETTINGS | BFLOAT16) for one in encoders]
-            compiled.append(core.compile_model(rest, "CPU", SETTINGS))
+            first, *rest = parted(model) if bfloat16 else [model]
+            settings = SETTINGS | (BFLOAT16 if bfloat16 else {})
+            compiled = [core.compile_model(first, "CPU", settings)]
+            compiled += [core.compile_model(one, "CPU", SETTINGS) for one in rest]
         except Exception as error:  # RuntimeErrors and classes of its own.
             reason = first_line(error)
             raise InputError(f"OpenVINO cannot load {path} ({reason}): export again") from None
