@@ -95,9 +95,9 @@ def test_auto_is_near_the_best_of_its_candidates(hold: Callable[[str], Held], ki
 def test_over_all_kinds_choosing_beats_taking_any(hold: Callable[[str], Held]) -> None:
     held = [hold(kind) for kind in KINDS]
     assert np.mean([one.regret for one in held]) <= MEAN
-    # Three points on average over what a projector and features taken at random give.
+    # Over what a projector and features taken at random give; 0.052 was measured.
     any_one = np.mean([np.mean(one.plain) for one in held])
-    assert np.mean([one.chosen for one in held]) > any_one + 0.03
+    assert np.mean([one.chosen for one in held]) > any_one + 0.045
 
 
 def test_a_candidate_fitted_again_is_the_detector_that_was_written(
