@@ -97,7 +97,7 @@ def measure(name: str, kind: str, size: int, runs: int) -> dict[str, Any]:
         flops = vit_flops(encoder.channels[0], max(features.levels) + 1, patch=entry.patch)
     grid = frame.grid.width * frame.grid.height
     projector = empty(kind, encoder.dimension, min(CAPACITY, SHOTS * grid), flops)
-    head = Head(projector, Scoring(frame), Gate(encoder.dimension, frame.tile_grid))
+    head = Head(projector, Scoring(frame), Gate(encoder.dimension, frame))
     detector = Detector(Embedder(encoder, frame), head).eval()
     bare = Bare(encoder).eval()
     image = torch.randn(1, 3, frame.tile.height, frame.tile.width)

@@ -154,7 +154,7 @@ class Head(nn.Module):
             patches = math.prod(self.scoring.tile_grid)
             embeddings = embeddings.reshape(-1, patches, embeddings.shape[-1])
         differences: Tensor = self.projector(embeddings)
-        return differences if self.gate is None else differences * self.gate(embeddings)
+        return differences if self.gate is None else self.gate(differences, embeddings)
 
 
 class Detector(nn.Module):
@@ -218,7 +218,7 @@ def load_detector(
     gate = None
     if manifest.score.background == "suppressed":
         path = bundle.file(BACKGROUND, advice="fit again")
-        gate = load_gate(path, encoder.dimension, geometry.tile_grid)
+        gate = load_gate(path, encoder.dimension, geometry)
     scoring = Scoring(
         geometry,
         top_fraction=manifest.score.top_fraction,

@@ -128,6 +128,8 @@ class _Job:
         )
         names = [self._name(normal) for normal in self.normals]
         evidence = witness.evidence(fitter, recipe, self.normals, names)
+        if gate is not None:
+            gate.raise_absent(evidence.threshold.score)
         record = self._normals_record(evidence, names, unlike, views)
         manifest = self._manifest(name, detectors[0], choice, evidence, record)
         return manifest, projector, gate, evidence

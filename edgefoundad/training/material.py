@@ -135,12 +135,11 @@ def fit_closed(
 
 def fit_background(normals: Sequence[Normal], features: Features) -> Gate | None:
     """The gate between part and background; None where a normal shows no part."""
-    masks = [normal.foreground for normal in normals]
-    if any(mask is None for mask in masks):
+    masks = [normal.foreground for normal in normals if normal.foreground is not None]
+    if len(masks) < len(normals):
         return None
-    patches = torch.cat([normal.embeddings(features) for normal in normals])
-    part = np.concatenate([mask for mask in masks if mask is not None])
-    return fit_gate(patches[None], part[None], normals[0].camera.geometry.tile_grid)
+    patches = [normal.embeddings(features) for normal in normals]
+    return fit_gate(patches, masks, normals[0].camera.geometry)
 
 
 def head_for(recipe: Recipe, projector: Projector, gate: Gate | None, camera: Camera) -> Head:
@@ -151,7 +150,6 @@ def head_for(recipe: Recipe, projector: Projector, gate: Gate | None, camera: Ca
         power=recipe.power,
         smoothing=recipe.smoothing,
     )
-    if gate is not None and gate.grid != camera.geometry.tile_grid:
-        gate = gate.for_grid(camera.geometry.tile_grid)
-    head = Head(projector, scoring, gate if recipe.suppressed else None)
+    own = gate.for_geometry(camera.geometry) if gate is not None and recipe.suppressed else None
+    head = Head(projector, scoring, own)
     return head.to(camera.embedder.preprocess.rows.device).eval()

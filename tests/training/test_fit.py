@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -121,6 +121,36 @@ def test_a_projector_that_was_asked_for_suppresses_the_background_too(
     assert suppressed[:2, :2].max() < 0.1 * kept[:2, :2].max()
     middle = np.s_[20:36, 30:44]
     np.testing.assert_allclose(suppressed[middle], kept[middle], rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("kind", "projector"), [("bracket", "subspace"), ("dark", "memory"), ("stone", "memory")]
+)
+def test_a_frame_that_shows_nothing_is_never_good(
+    tmp_path: Path, kind: str, projector: Literal["memory", "subspace"]
+) -> None:
+    write_kind(tmp_path / "data", kind, shots=3, n_good=3, n_per_defect=1, seed=0)
+    settings = replace(QUICK, projector=projector, size=224)
+    bundle = fit(tmp_path / "data/train/good", tmp_path / kind, settings)
+    threshold = bundle.manifest.threshold.score
+    goods = judge_all(bundle, tmp_path / "data/test/good")
+    detector = load_detector(bundle)
+    good = read_image(list_images(tmp_path / "data/test/good")[0])
+    rng = np.random.default_rng(0)
+    frames = {
+        "black": np.zeros_like(good),
+        "white": np.full_like(good, 255),
+        "grey": np.full_like(good, 128),
+        "a lens cap": np.clip(rng.normal(6, 3, good.shape), 0, 255).astype(np.uint8),
+        "out of focus": cv2.GaussianBlur(good, (0, 0), min(good.shape[:2]) / 6),
+    }
+    if bundle.manifest.score.background == "suppressed":
+        frames["an empty nest"] = np.broadcast_to(
+            np.median(good[:4], (0, 1)).astype(np.uint8), good.shape
+        ).copy()
+    scores = {name: detector.infer(frame)[1] for name, frame in frames.items()}
+    least = max(threshold, *goods)
+    assert {name: score for name, score in scores.items() if not score > least} == {}
 
 
 def test_what_has_no_background_keeps_all_of_it(tmp_path: Path) -> None:
