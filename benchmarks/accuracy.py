@@ -8,7 +8,8 @@ run again. For each: a folder with the drawn shots and nothing else, the fit, an
 test set, through the exported graph for this project's methods.
 
 - Data sets are MVTec's, VisA's or flat `good/` and `bad/` folders: names in
-  `$EDGEFOUNDAD_SHARED/data` (default `../shared/data`), paths, and `parts`, which are rendered.
+  `$EDGEFOUNDAD_SHARED/data` (default `../shared/data`), paths, and what is rendered: `parts`, and
+  kinds of parts (`bracket`, `grating`, …).
 - Encoders are names of the catalogue with an optional `@block`; weights in
   `$EDGEFOUNDAD_SHARED/weights` are used where they are there.
 - Peers are anomalib's own AnomalyDINO and PatchCore in an environment of their own, on the same

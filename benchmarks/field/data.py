@@ -1,4 +1,4 @@
-"""The benchmark's data sets: real ones by folder, and the project's own rendered parts."""
+"""The benchmark's data sets: real ones by folder, and what this project renders itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from edgefoundad.dataset import Sample, left_out, normals_of, read_test_set
 from edgefoundad.demo.dataset import write_dataset
+from edgefoundad.demo.kinds import KINDS, write_kind
 from edgefoundad.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,10 +39,11 @@ class Prepared:
 
 
 def locate(names: Sequence[str]) -> dict[str, str]:
-    """Folders by data set: a name under the shared folder's `data/`, `parts`, or any path.
+    """Folders by data set: a name under the shared folder's `data/`, what is rendered, or a path.
 
     Returns:
-        Folders by the names that rows carry; a path's last part is its name, `parts` has none.
+        Folders by the names that rows carry; a path's last part is its name, `parts` and kinds of
+        rendered parts have none.
 
     Raises:
         InputError: a folder is missing, or two data sets have one name.
@@ -50,8 +52,8 @@ def locate(names: Sequence[str]) -> dict[str, str]:
     for given in names:
         shared = SHARED / "data" / given
         path = shared if len(Path(given).parts) == 1 and shared.is_dir() else Path(given)
-        if given == PARTS and not path.is_dir():
-            name, folder = PARTS, ""
+        if given in (PARTS, *KINDS) and not path.is_dir():
+            name, folder = given, ""
         elif path.is_dir():
             name, folder = path.resolve().name, str(path.resolve())
         else:
@@ -72,9 +74,12 @@ def prepare(name: str, folder: str, scratch: Path, *, shots: int, seed: int) -> 
         InputError: the folder is no data set, or holds fewer normals than shots.
     """
     source = Path(folder)
-    if name == PARTS and not folder:
-        source = scratch / "rendered"
-        write_dataset(source, shots=shots, seed=FIRST_PARTS_SEED + seed)
+    if not folder:
+        source, own = scratch / "rendered", FIRST_PARTS_SEED + seed
+        if name == PARTS:
+            write_dataset(source, shots=shots, seed=own)
+        else:
+            write_kind(source, name, shots=shots, n_good=60, n_per_defect=12, seed=own)
     target = scratch / "shots" / name
     target.mkdir(parents=True)
     drawn = draw(normals_of(source), shots=shots, seed=seed)
