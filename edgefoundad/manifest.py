@@ -111,12 +111,15 @@ class ScoreRule(_Record):
             maximum.
         smoothing: of the difference map, standard deviation of a Gaussian in patches.
         background: whether differences away from anything that looks like the part are suppressed.
+        rim: what the differences of patches at the frame's border weigh, the outermost first: an
+            encoder's padding makes good parts look odd there.
     """
 
     top_fraction: Fraction
     power: Annotated[FiniteFloat, Field(ge=1, le=16)] = 1.0
     smoothing: Annotated[FiniteFloat, Field(ge=0)] = 0.5
     background: Literal["kept", "suppressed"] = "kept"
+    rim: list[Annotated[FiniteFloat, Field(gt=0, le=1)]] = []
 
 
 def hash_scores(scores: Sequence[float]) -> str:

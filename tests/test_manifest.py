@@ -192,7 +192,7 @@ def test_an_unknown_or_a_missing_key_is_refused_at_every_level(manifest: Manifes
     optional = [
         *(((), key) for key in ("graphs", "files", "schema_version", "other_frames")),
         *((("encoder",), key) for key in ("fusion", "neighbourhoods")),
-        *((("score",), key) for key in ("power", "smoothing", "background")),
+        *((("score",), key) for key in ("power", "smoothing", "background", "rim")),
         *((("normals",), key) for key in ("outliers", "views", "categories")),
         (("fit",), "left_out"),
         (("graphs",), "fp32"),

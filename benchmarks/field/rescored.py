@@ -16,6 +16,7 @@ from edgefoundad.manifest import Candidate, ProjectorKind, Views, scored_patches
 from edgefoundad.metrics import auroc
 from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
+from edgefoundad.training.calibration import left_out
 from edgefoundad.training.detector import pool
 from edgefoundad.training.features import Features
 from edgefoundad.training.fitter import ClosedForm
@@ -23,6 +24,7 @@ from edgefoundad.training.gather import build_cameras, embed_normals, read_categ
 from edgefoundad.training.material import Normal, fit_background, head_for
 from edgefoundad.training.pose import kept_views
 from edgefoundad.training.recipe import Recipe, default_features, feature_candidates
+from edgefoundad.training.rim import Weights, weigh_rim
 from edgefoundad.training.settings import FitSettings
 from edgefoundad.training.standing import smoothed_patches
 from edgefoundad.training.trial import patch_mask
@@ -74,7 +76,7 @@ class Rescorer:
             share = patch_mask(sample.read_mask(frame.shape[:2]), self.camera.geometry)
             damaged.append(share > min(DAMAGED, 0.999 * share.max()))
         self.damaged = np.stack(damaged)
-        self._judged: dict[tuple[Features, ProjectorKind, bool], Tensor] = {}
+        self._judged: dict[tuple[Features, ProjectorKind, bool], tuple[Tensor, Weights]] = {}
 
     def recipe(self, candidate: Candidate) -> Recipe:
         """The recipe of a candidate in a manifest's table."""
@@ -88,7 +90,8 @@ class Rescorer:
 
     def figures(self, recipe: Recipe) -> tuple[float, float]:
         """AUROC of the image scores, and of the patches' smoothed differences."""
-        stitched = self._differences(recipe)
+        stitched, weights = self._differences(recipe)
+        stitched = stitched * weigh_rim(weights, self.camera.geometry)
         top = scored_patches(recipe.top_fraction, self.camera.geometry)
         shown = smoothed_patches(stitched, self.camera.geometry.grid, recipe.smoothing)
         return (
@@ -96,20 +99,22 @@ class Rescorer:
             auroc(self.damaged.ravel(), shown.numpy().ravel()),
         )
 
-    def _differences(self, recipe: Recipe) -> Tensor:
-        """Of every test image, [n, G]; how they are pooled and smoothed does not matter to them."""
+    def _differences(self, recipe: Recipe) -> tuple[Tensor, Weights]:
+        """Of every test image, [n, G], and what they weigh at the rim, however they are pooled."""
         key = (recipe.features, recipe.projector, recipe.suppressed)
         if key not in self._judged:
-            projector = ClosedForm(recipe.projector, self.seed).fit(self.normals, recipe.features)
+            fitter = ClosedForm(recipe.projector, self.seed)
+            projector = fitter.fit(self.normals, recipe.features)
             gate = fit_background(self.normals, recipe.features) if recipe.suppressed else None
             head = head_for(recipe, projector, gate, self.camera)
             with torch.inference_mode():
-                self._judged[key] = torch.cat(
+                stitched = torch.cat(
                     [
                         head.differences(self.camera.read(kept, recipe.features)[None])
                         for kept in self.tested
                     ]
                 )
+            self._judged[key] = stitched, left_out(fitter, recipe, self.normals).rim()
         return self._judged[key]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -217,9 +218,18 @@ def _detector_facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("Difference map", f"{geometry.map} cells"),
         ("Image score", f"{mean} of the {top} largest patch differences"),
         ("Background", manifest.score.background),
+        *_rim_facts(manifest.score.rim),
         ("Threshold of the score", f"{manifest.threshold.score:.6g}"),
         ("Threshold of the map", f"{manifest.threshold.map:.6g}"),
     ]
+
+
+def _rim_facts(rim: Sequence[float]) -> list[tuple[str, str]]:
+    """What differences weigh at the frame's border, where good parts look odd by the encoder."""
+    if not rim:
+        return []
+    weights = ", ".join(f"{weight:.2f}" for weight in rim)
+    return [("Rim", f"differences weigh {weights} in the outermost patches, 1 in all others")]
 
 
 def _part_facts(geometry: Geometry) -> list[tuple[str, str]]:

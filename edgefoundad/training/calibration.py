@@ -16,8 +16,9 @@ from edgefoundad.decision import conformal_threshold, needed_for
 from edgefoundad.manifest import Calibration, Threshold, hash_scores
 from edgefoundad.training.detector import Head
 from edgefoundad.training.fitter import Fitter
-from edgefoundad.training.material import Normal, fit_background, head_for
+from edgefoundad.training.material import Camera, Normal, fit_background, head_for, scoring_for
 from edgefoundad.training.recipe import Recipe
+from edgefoundad.training.rim import Weights, rim_weights
 
 FEWEST_HELD_OUT = 8
 """With fewer normals left out than this, leaving each fitted one out in turn says more."""
@@ -42,23 +43,39 @@ class Judgement:
     difference: NDArray[np.float32]
 
 
-def judge(head: Head, embeddings: Tensor) -> Judgement:
-    """Judge the embeddings of one frame, float32 [T * N, C]."""
-    with torch.inference_mode():
-        difference, score = head(embeddings[None])
-    return Judgement(float(score), difference[0].cpu().numpy())
+@dataclass(frozen=True)
+class LeftOut:
+    """Normals, each by a detector fitted on the others, before their rim is weighed.
+
+    Attributes:
+        differences: stitched, float32 [1, G] each: in the normals' order, or of a single normal one
+            for each of its views.
+        cameras: that saw them.
+    """
+
+    differences: list[Tensor]
+    cameras: list[Camera]
+
+    def rim(self) -> Weights:
+        """What differences weigh at the rim."""
+        return rim_weights(self.differences, [camera.geometry for camera in self.cameras])
+
+    def judged(self, recipe: Recipe) -> list[Judgement]:
+        """Their maps and scores."""
+        judged = []
+        for stitched, camera in zip(self.differences, self.cameras, strict=True):
+            difference, score = scoring_for(recipe, camera).to(stitched.device).judge(stitched)
+            judged.append(Judgement(float(score), difference[0].cpu().numpy()))
+        return judged
 
 
-def left_out(fitter: Fitter, recipe: Recipe, normals: Sequence[Normal]) -> list[Judgement]:
-    """Leave each normal out in turn and score it with a detector fitted on the others.
+def left_out(fitter: Fitter, recipe: Recipe, normals: Sequence[Normal]) -> LeftOut:
+    """Leave each normal out in turn and judge it by a detector fitted on the others.
 
     Args:
         fitter: fits the kind of projector that was chosen.
-        recipe: how differences become maps and scores.
-        normals: a single one needs its mild views: they are then scored in its place.
-
-    Returns:
-        one for each normal, in order; for a single one, one for each of its views.
+        recipe: its features are read, and its background is suppressed or not.
+        normals: a single one needs its mild views: they are then judged in its place.
     """
     features = recipe.features
     if len(normals) == 1:
@@ -68,15 +85,22 @@ def left_out(fitter: Fitter, recipe: Recipe, normals: Sequence[Normal]) -> list[
         # Without its turned views, which its views resemble more than another part would.
         projector = fitter.fit([replace(alone, turned=None)], features)
         head = head_for(recipe, projector, gate, alone.camera)
-        return [judge(head, alone.camera.read(view, features)) for view in alone.mild]
-    judged: dict[int, Judgement] = {}
+        views = [alone.camera.read(view, features) for view in alone.mild]
+        return LeftOut([_differences(head, view) for view in views], [alone.camera] * len(views))
+    found: dict[int, Tensor] = {}
     for indices, projector in fitter.left_out(normals, features):
         others = [normal for i, normal in enumerate(normals) if i not in indices]
         gate = fit_background(others, features) if recipe.suppressed else None
         for i in indices:
             head = head_for(recipe, projector, gate, normals[i].camera)
-            judged[i] = judge(head, normals[i].embeddings(features))
-    return [judged[i] for i in range(len(normals))]
+            found[i] = _differences(head, normals[i].embeddings(features))
+    everyone = range(len(normals))
+    return LeftOut([found[i] for i in everyone], [normals[i].camera for i in everyone])
+
+
+def _differences(head: Head, embeddings: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return head.differences(embeddings[None])
 
 
 def threshold(

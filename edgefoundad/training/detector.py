@@ -24,6 +24,7 @@ from edgefoundad.training.preprocess import (
     smooth_upsample_matrix,
 )
 from edgefoundad.training.projector import Projector, build_projector
+from edgefoundad.training.rim import Weights, weigh_rim
 
 TOP_FRACTION = 0.02
 """Share of a tile's patches whose differences make the image score: 20 of 1,024, where FoundAD
@@ -59,9 +60,10 @@ class Scoring(nn.Module):
 
     Differences of B frames are float32 [B * T, N], the T tiles of a frame after each other. Both
     results are taken from the *stitched* grid, in which overlapping tiles are blended, so that
-    a defect counts once wherever the tiles' seams lie.
+    a defect counts once wherever the tiles' seams lie, and whose rim is weighed.
     """
 
+    rim: Tensor | None
     rows: Tensor
     columns: Tensor
     stitch_rows: Tensor
@@ -74,8 +76,10 @@ class Scoring(nn.Module):
         top_fraction: float = TOP_FRACTION,
         power: float = POWER,
         smoothing: float = SMOOTHING,
+        rim: Weights = (),
     ) -> None:
         super().__init__()
+        self.register_buffer("rim", weigh_rim(rim, geometry) if rim else None)
         self.grid, cells = geometry.grid, geometry.map
         self.tiles, self.tile_grid = geometry.tiles, geometry.tile_grid
         sigma = smoothing * MAP_CELLS_PER_PATCH
@@ -93,14 +97,14 @@ class Scoring(nn.Module):
         self.power = power
 
     def forward(self, differences: Tensor) -> tuple[Tensor, Tensor]:
-        """Smooth the stitched differences into a map; pool the largest into a score."""
-        stitched = self.stitch(differences)
-        coarse = stitched.reshape(-1, self.grid.height, self.grid.width)
-        return self.rows @ coarse @ self.columns, self.score(stitched)
+        """Maps and scores of differences."""
+        return self.judge(self.stitch(differences))
 
-    def score(self, stitched: Tensor) -> Tensor:
-        """Image scores [B] of stitched differences, float32 [B, G]."""
-        return pool(stitched, self.top, self.power)
+    def judge(self, stitched: Tensor) -> tuple[Tensor, Tensor]:
+        """Smooth stitched differences, float32 [B, G], into maps; pool the largest into scores."""
+        weighed = stitched if self.rim is None else stitched * self.rim
+        coarse = weighed.reshape(-1, self.grid.height, self.grid.width)
+        return self.rows @ coarse @ self.columns, pool(weighed, self.top, self.power)
 
     def stitch(self, differences: Tensor) -> Tensor:
         """Blend the tiles of each frame: float32 [B * T, N] to [B, G], row by row over the grid."""
@@ -146,7 +150,7 @@ class Head(nn.Module):
         return difference, score
 
     def differences(self, embeddings: Tensor) -> Tensor:
-        """The stitched difference of every patch: float32 [B, G], row by row over the grid."""
+        """The stitched difference of every patch: float32 [B, G], its rim not weighed."""
         return self.scoring.stitch(self._tile_differences(embeddings))
 
     def _tile_differences(self, embeddings: Tensor) -> Tensor:
@@ -224,6 +228,7 @@ def load_detector(
         top_fraction=manifest.score.top_fraction,
         power=manifest.score.power,
         smoothing=manifest.score.smoothing,
+        rim=tuple(manifest.score.rim),
     )
     detector = Detector(
         Embedder(encoder, geometry, channels=channels), Head(projector, scoring, gate)

@@ -12,12 +12,10 @@ from edgefoundad.manifest import Threshold
 from edgefoundad.report import FitPictures
 from edgefoundad.training import calibration
 from edgefoundad.training.detector import Detector
-from edgefoundad.training.fitter import Fitter
 from edgefoundad.training.gather import Category
 from edgefoundad.training.material import Frame, Normal
 from edgefoundad.training.normals import mixed_sizes
 from edgefoundad.training.progress import Progress
-from edgefoundad.training.recipe import Recipe
 
 PICTURED = 4
 """Normals left out that the report shows: those that score highest."""
@@ -30,6 +28,12 @@ class Evidence:
     threshold: Threshold
     fitted: FitPictures
     unusual: FitPictures
+
+
+def enough_held_out(categories: Sequence[Category], false_alarms: float) -> bool:
+    """Whether the normals left out of a fit are enough to set its threshold."""
+    rest = sum(len(category.rest) for category in categories)
+    return rest > 0 and rest >= min(calibration.FEWEST_HELD_OUT, needed_for(false_alarms))
 
 
 class Witness:
@@ -53,27 +57,26 @@ class Witness:
         self.false_alarms, self.progress = false_alarms, progress
 
     def evidence(
-        self, fitter: Fitter, recipe: Recipe, normals: Sequence[Normal], names: Sequence[str]
+        self,
+        judged: Sequence[calibration.Judgement],
+        normals: Sequence[Normal],
+        names: Sequence[str],
     ) -> Evidence:
         """The threshold from normals left out of the fit; of too few, from each left out in turn.
 
         Args:
-            fitter: fits the kind of projector that was chosen.
-            recipe: that was chosen.
+            judged: each normal by a detector fitted on the others; of one, its views. Empty where
+                enough are left out of the fit, which are judged instead.
             normals: that the detectors were fitted on.
             names: of the normals.
 
         Raises:
             InputError: an image left out of the fit cannot be read, or is of another size.
         """
-        rest = sum(len(category.rest) for category in self.categories)
-        if rest and rest >= min(calibration.FEWEST_HELD_OUT, needed_for(self.false_alarms)):
+        if not judged:
             fitted = self._pictures([(n.category, n.frame) for n in normals], names)
-            threshold, unusual = self._held_out(rest)
+            threshold, unusual = self._held_out()
             return Evidence(threshold, fitted, unusual)
-        self.progress("leaving normals out in turn", 0, 1)
-        judged = calibration.left_out(fitter, recipe, normals)
-        self.progress("leaving normals out in turn", 1, 1)
         threshold = calibration.threshold(
             judged,
             parts=len(normals),
@@ -93,7 +96,8 @@ class Witness:
             )
         return Evidence(threshold, pictures, pictures)
 
-    def _held_out(self, count: int) -> tuple[Threshold, FitPictures]:
+    def _held_out(self) -> tuple[Threshold, FitPictures]:
+        count = sum(len(category.rest) for category in self.categories)
         judged: list[calibration.Judgement] = []
         # Only a few frames are kept: a folder of normals can be larger than the memory.
         worst: list[tuple[float, str, tuple[int, Frame]]] = []

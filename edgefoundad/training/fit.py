@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import edgefoundad
@@ -17,9 +18,11 @@ from edgefoundad.training import catalogue
 from edgefoundad.training import weights as weights_files
 from edgefoundad.training.auto import choose_recipe
 from edgefoundad.training.background import Gate
+from edgefoundad.training.calibration import LeftOut, left_out
 from edgefoundad.training.detector import Detector, Embedder, choose_device
 from edgefoundad.training.encoder import build_encoder
-from edgefoundad.training.evidence import Evidence, Witness
+from edgefoundad.training.evidence import Evidence, Witness, enough_held_out
+from edgefoundad.training.fitter import MOST_FOLDS, ClosedForm, Fitter
 from edgefoundad.training.frames import golden_frames
 from edgefoundad.training.gather import build_cameras, embed_normals, read_categories
 from edgefoundad.training.material import Camera, Normal, fit_background, head_for
@@ -116,7 +119,9 @@ class _Job:
             began=self.began,
             progress=self.progress,
         )
-        recipe = choice.recipe
+        unseen, judged_apart = self._leave_out(fitter, choice.recipe)
+        recipe = replace(choice.recipe, rim=unseen.rim())
+        choice = replace(choice, recipe=recipe)
         projector = fitter.fit(self.normals, recipe.features)
         gate = fit_background(self.normals, recipe.features) if recipe.suppressed else None
         detectors = self._detectors(recipe, projector, gate)
@@ -127,12 +132,29 @@ class _Job:
             progress=self.progress,
         )
         names = [self._name(normal) for normal in self.normals]
-        evidence = witness.evidence(fitter, recipe, self.normals, names)
+        judged = [] if judged_apart else unseen.judged(recipe)
+        evidence = witness.evidence(judged, self.normals, names)
         if gate is not None:
             gate.raise_absent(evidence.threshold.score)
         record = self._normals_record(evidence, names, unlike, views)
         manifest = self._manifest(name, detectors[0], choice, evidence, record)
         return manifest, projector, gate, evidence
+
+    def _leave_out(self, fitter: Fitter, recipe: Recipe) -> tuple[LeftOut, bool]:
+        """Normals judged by detectors fitted on the others, and whether it is for the rim alone.
+
+        Where others give the threshold, a few and a projector that is fitted in no time will do.
+        """
+        self.progress("leaving normals out in turn", 0, 1)
+        apart = enough_held_out(self.categories, self.settings.false_alarms)
+        if apart:
+            kind = "memory" if recipe.projector == "foundad" else recipe.projector
+            quick = ClosedForm(kind, self.settings.seed, draft=True)
+            found = left_out(quick, recipe, self.normals[:MOST_FOLDS])
+        else:
+            found = left_out(fitter, recipe, self.normals)
+        self.progress("leaving normals out in turn", 1, 1)
+        return found, apart
 
     def _use_views(self) -> Views:
         """Decide which turned views are used, and leave the normals with those."""
@@ -179,6 +201,7 @@ class _Job:
                 power=choice.recipe.power,
                 smoothing=choice.recipe.smoothing,
                 background="suppressed" if choice.recipe.suppressed else "kept",
+                rim=list(choice.recipe.rim),
             ),
             threshold=evidence.threshold,
             normals=normals,

@@ -142,14 +142,19 @@ def fit_background(normals: Sequence[Normal], features: Features) -> Gate | None
     return fit_gate(patches, masks, normals[0].camera.geometry)
 
 
-def head_for(recipe: Recipe, projector: Projector, gate: Gate | None, camera: Camera) -> Head:
-    """Projector and scoring for frames of one size."""
-    scoring = Scoring(
+def scoring_for(recipe: Recipe, camera: Camera) -> Scoring:
+    """Scoring for frames of one size."""
+    return Scoring(
         camera.geometry,
         top_fraction=recipe.top_fraction,
         power=recipe.power,
         smoothing=recipe.smoothing,
+        rim=recipe.rim,
     )
+
+
+def head_for(recipe: Recipe, projector: Projector, gate: Gate | None, camera: Camera) -> Head:
+    """Projector and scoring for frames of one size."""
     own = gate.for_geometry(camera.geometry) if gate is not None and recipe.suppressed else None
-    head = Head(projector, scoring, own)
+    head = Head(projector, scoring_for(recipe, camera), own)
     return head.to(camera.embedder.preprocess.rows.device).eval()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgefoundad.outliers import FEWEST, find_outliers
-from edgefoundad.training.calibration import judge
+from edgefoundad.training.calibration import left_out
 from edgefoundad.training.features import Features
 from edgefoundad.training.fitter import ClosedForm
-from edgefoundad.training.material import Normal, head_for
+from edgefoundad.training.material import Normal
 from edgefoundad.training.recipe import Recipe
 
 TOP = 0.01
@@ -31,10 +31,6 @@ def unlike_others(normals: Sequence[Normal], features: Features, *, seed: int) -
         ]
         if len(bare) < FEWEST:
             continue
-        scores = [0.0] * len(bare)
-        for indices, projector in plain.left_out(bare, features):
-            for i in indices:
-                head = head_for(recipe, projector, None, bare[i].camera)
-                scores[i] = judge(head, bare[i].embeddings(features)).score
-        found += [own[i] for i in find_outliers(scores)]
+        judged = left_out(plain, recipe, bare).judged(recipe)
+        found += [own[i] for i in find_outliers([one.score for one in judged])]
     return sorted(found)

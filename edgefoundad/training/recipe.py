@@ -9,6 +9,7 @@ from edgefoundad.training.catalogue import EncoderEntry
 from edgefoundad.training.detector import POWER, SMOOTHING, TOP_FRACTION
 from edgefoundad.training.encoder import ConvolutionalEncoder
 from edgefoundad.training.features import Features
+from edgefoundad.training.rim import Weights
 
 TOP_FRACTIONS = (TOP_FRACTION, 0.005, 0.06)
 """Shares of a tile's patches that the score may average over. A single patch is no share: where it
@@ -34,6 +35,7 @@ class Recipe:
         top_fraction: how many patches the image score averages over, as a share of a tile's.
         power: exponent of their power mean.
         smoothing: of the difference map, standard deviation of a Gaussian in patches.
+        rim: what differences weigh at the frame's border, see `rim_weights`.
     """
 
     features: Features
@@ -42,6 +44,7 @@ class Recipe:
     top_fraction: float = TOP_FRACTION
     power: float = POWER
     smoothing: float = SMOOTHING
+    rim: Weights = ()
 
     def __str__(self) -> str:
         words = [self.projector, str(self.features)]

@@ -15,6 +15,7 @@ from edgefoundad.training.detector import pool
 from edgefoundad.training.differences import Differences
 from edgefoundad.training.preprocess import smooth_upsample_matrix
 from edgefoundad.training.recipe import Recipe
+from edgefoundad.training.rim import rim_weights, weigh_rim
 
 HEAD_START = 0.02
 """Standing by which synthetic defects must speak against what holds on real parts of most kinds."""
@@ -50,16 +51,20 @@ def figures(recipe: Recipe, judged: Sequence[Differences], seconds: float) -> Ca
         judged: of every normal that took part, by projectors of this recipe.
         seconds: what that took.
     """
+    geometries = [one.geometry for one in judged]
+    weights = rim_weights([one.clean for one in judged], geometries)
     clean, damaged, rises = [], [], []
     inside: list[NDArray[np.float32]] = []
     outside: list[NDArray[np.float32]] = []
     for one in judged:
         top = scored_patches(recipe.top_fraction, one.geometry)
-        clean.append(pool(one.clean, top, recipe.power).double().cpu().numpy())
-        damaged.append(pool(one.damaged, top, recipe.power).double().cpu().numpy())
+        rim = weigh_rim(weights, one.geometry).to(one.clean.device)
+        good, bad = one.clean * rim, one.damaged * rim
+        clean.append(pool(good, top, recipe.power).double().cpu().numpy())
+        damaged.append(pool(bad, top, recipe.power).double().cpu().numpy())
         untouched, smoothed = (
             smoothed_patches(these, one.geometry.grid, recipe.smoothing).cpu().numpy()
-            for these in (one.clean, one.damaged)
+            for these in (good, bad)
         )
         outside.append(untouched.ravel())
         for flat, mask in zip(smoothed, one.masks, strict=True):

@@ -22,7 +22,6 @@ from edgefoundad.training.calibration import (  # noqa: E402
     MOST_TAIL,
     ONE_SHOT_MARGIN,
     Judgement,
-    judge,
     left_out,
     threshold,
 )
@@ -42,6 +41,10 @@ RECIPE = Recipe(Features((0,)), "memory")
 
 def judgements(scores: list[float]) -> list[Judgement]:
     return [Judgement(score, np.full((4, 6), 2 * score, np.float32)) for score in scores]
+
+
+def score_of(head: Head, embeddings: Tensor) -> float:
+    return float(head(embeddings[None])[1])
 
 
 positive = st.floats(1e-3, 10, allow_nan=False)
@@ -125,7 +128,7 @@ def test_no_normal_is_scored_by_a_projector_that_saw_it(
     torch.manual_seed(0)
     normals = normals_of(camera_of((8, 5), (12,)), torch.randn(n, 40, 12))
     fitter = Recorder()
-    judged = left_out(fitter, RECIPE, normals)
+    judged = left_out(fitter, RECIPE, normals).judged(RECIPE)
     assert len(judged) == n
     assert len(fitter.seen) == min(n, 8)
     # Random directions: a projector that had seen the normal would find it at no distance.
@@ -134,7 +137,7 @@ def test_no_normal_is_scored_by_a_projector_that_saw_it(
     if n <= 8:
         others = torch.cat([normal.own for normal in normals[1:]])
         head = Head(fit_memory(others, seed=0), Scoring(GEOMETRY))
-        assert judged[0].score == pytest.approx(judge(head, normals[0].own).score)
+        assert judged[0].score == pytest.approx(score_of(head, normals[0].own))
 
 
 @pytest.mark.parametrize("n", [2, 3, 8, 11])
@@ -162,7 +165,7 @@ def test_no_normal_is_scored_by_a_trained_projector_that_saw_it(
         encoder_flops=None,
         progress=lambda done, total: None,
     )
-    judged = left_out(fitter, replace(RECIPE, projector="foundad"), normals)
+    judged = left_out(fitter, replace(RECIPE, projector="foundad"), normals).judged(RECIPE)
     assert len(judged) == n
     assert len(seen) == (2 if n == 2 else 2 + min(n, MOST_FOLDS))
     assert min(one.score for one in judged) > 0.05
@@ -178,9 +181,9 @@ def test_each_of_two_normals_is_scored_on_the_scale_of_the_detector_of_both(
     own = frame + 0.1 * torch.randn(3, 40, 12)
     *normals, another = normals_of(camera_of((8, 5), (12,)), own)
     recipe, fitter = replace(RECIPE, projector="blend"), ClosedForm("blend", 0)
-    judged = left_out(fitter, recipe, normals)
+    judged = left_out(fitter, recipe, normals).judged(recipe)
     head = Head(fitter.fit(normals, recipe.features), Scoring(GEOMETRY))
-    fresh = judge(head, another.own).score
+    fresh = score_of(head, another.own)
     assert 0.5 * fresh < min(one.score for one in judged)
     assert max(one.score for one in judged) < 3 * fresh
 
@@ -191,7 +194,7 @@ def test_a_single_normal_is_judged_by_its_views(
     torch.manual_seed(0)
     mild = torch.randn(1, 3, 40, 12)
     alone = normals_of(camera_of((8, 5), (12,)), torch.randn(1, 40, 12), mild=mild)
-    judged = left_out(Recorder(), RECIPE, alone)
+    judged = left_out(Recorder(), RECIPE, alone).judged(RECIPE)
     # The image itself took part and would say nothing.
     assert len(judged) == 3
     assert min(one.score for one in judged) > 0.05
@@ -208,10 +211,10 @@ def test_a_normal_left_out_has_no_part_in_the_gate_that_weighs_it(
     camera = camera_of((12, 12), (12,))
     recipe = replace(RECIPE, suppressed=True)
     normals = normals_of(camera, own, foreground=[part.ravel()] * 3)
-    before = left_out(Recorder(), recipe, normals)
+    before = left_out(Recorder(), recipe, normals).judged(recipe)
     # Another outline of the first: its own gate, fitted on the others, is the same.
     normals[0].foreground = np.roll(part, 6, axis=(0, 1)).ravel()
-    after = left_out(Recorder(), recipe, normals)
+    after = left_out(Recorder(), recipe, normals).judged(recipe)
     assert after[0].score == before[0].score
     assert after[1].score != before[1].score
     # And far from the part nothing is left of what differs there.
