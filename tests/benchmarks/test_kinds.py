@@ -1,9 +1,10 @@
 """`auto` on rendered parts of five kinds, against its own candidates.
 
 What is wanted is at most 1 point of image AUROC under the best candidate on each kind. On about 470
-test images and over three draws (benchmarks/kinds.py) that holds. On the 120 that there is time for
-here figures waver by more than a point, and which of a dozen candidates is best is partly chance.
-What is asserted is what was measured, with a margin.
+test images and over three draws (benchmarks/kinds.py) that holds. On the 180 that there is time for
+here figures waver by about a point, and which of a dozen candidates is best is partly chance: of
+glossy parts this draw has a regret of 2.6 points on 112 images, 1.5 on 168 and 0.4 on 448. What is
+asserted is what was measured, with a margin.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ KINDS = ("bracket", "fabric", "grating", "glossy", "dark")
 """An object at any angle, a texture, a repeated pattern, a glossy part and a dark one."""
 
 WORST = 0.025
-"""Image AUROC under the best candidate on any kind. Measured: bracket 0.007, fabric 0.003, grating
-0.000, glossy 0.016, dark 0.005."""
+"""Image AUROC under the best candidate on any kind. Measured: bracket 0.008, fabric 0.006, grating
+0.006, glossy 0.015, dark 0.006."""
 
 MEAN = 0.012
-"""The same over all kinds; 0.006 was measured."""
+"""The same over all kinds; 0.008 was measured."""
 
 SETTINGS = FitSettings(encoder="efficientnet-lite0", size=320, budget=390.0)
 """Time for every closed form on a slow machine, and too little for the foundad projector."""
@@ -66,7 +67,7 @@ def hold(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Held]:
     @functools.cache
     def measure(kind: str) -> Held:
         data = tmp_path_factory.mktemp(kind)
-        write_kind(data, kind, shots=4, n_good=40, n_per_defect=12)
+        write_kind(data, kind, shots=4, n_good=60, n_per_defect=18)
         bundle = fit(data / "train/good", data / "bundle", SETTINGS)
         rescorer = Rescorer(data, SETTINGS, views=bundle.manifest.normals.views)
         candidates = bundle.manifest.fit.candidates
@@ -95,9 +96,11 @@ def test_auto_is_near_the_best_of_its_candidates(hold: Callable[[str], Held], ki
 def test_over_all_kinds_choosing_beats_taking_any(hold: Callable[[str], Held]) -> None:
     held = [hold(kind) for kind in KINDS]
     assert np.mean([one.regret for one in held]) <= MEAN
-    # Over what a projector and features taken at random give; 0.052 was measured.
-    any_one = np.mean([np.mean(one.plain) for one in held])
-    assert np.mean([one.chosen for one in held]) > any_one + 0.045
+    chosen = np.mean([one.chosen for one in held])
+    assert chosen > 0.885  # 0.894 was measured
+    # Over what a projector and features taken at random give; 0.040 was measured. The more that all
+    # of them have in common is put right, as the frame's rim was, the less there is to choose.
+    assert chosen > np.mean([np.mean(one.plain) for one in held]) + 0.035
 
 
 def test_a_candidate_fitted_again_is_the_detector_that_was_written(
