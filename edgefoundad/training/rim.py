@@ -28,6 +28,9 @@ HIGH = 0.98
 """Quantile of a ring's differences that is held against the middle's: of the few that make a score,
 without hanging on a single one."""
 
+LEAST_WEIGHT = 0.1
+"""However plain the middle, a defect at the border is never overlooked altogether."""
+
 Weights = tuple[float, ...]
 
 
@@ -40,7 +43,7 @@ def rim_weights(differences: Sequence[Tensor], geometries: Sequence[Geometry]) -
         geometries: of those frames.
 
     Returns:
-        at most `RINGS` weights; none where the frame is too small to tell, or nothing is odder.
+        at most `RINGS` weights of `LEAST_WEIGHT` and more; none where the frame is too small to tell, or nothing is odder.
     """
     found = [rings(geometry) for geometry in geometries]
     shortest = min(min(geometry.tile_grid) for geometry in geometries)
@@ -54,8 +57,12 @@ def rim_weights(differences: Sequence[Tensor], geometries: Sequence[Geometry]) -
         ]
         return float(np.quantile(torch.cat(pooled).cpu().numpy(), HIGH))
 
+    def weight(ring: int) -> float:
+        odder = middle / max(high(ring), 1e-12)
+        return round(min(1.0, max(LEAST_WEIGHT, odder)), 4)
+
     middle = high(count)
-    weights = tuple(round(min(1.0, middle / max(high(ring), 1e-12)), 4) for ring in range(count))
+    weights = tuple(weight(ring) for ring in range(count))
     # A middle without any difference says nothing.
     return () if middle <= 0 or min(weights, default=1.0) == 1 else weights
 

@@ -21,7 +21,13 @@ from edgefoundad.images import list_images, read_image  # noqa: E402
 from edgefoundad.metrics import auroc  # noqa: E402
 from edgefoundad.training.detector import Scoring, load_detector  # noqa: E402
 from edgefoundad.training.fit import FitSettings, fit  # noqa: E402
-from edgefoundad.training.rim import RINGS, rim_weights, rings, weigh_rim  # noqa: E402
+from edgefoundad.training.rim import (  # noqa: E402
+    LEAST_WEIGHT,
+    RINGS,
+    rim_weights,
+    rings,
+    weigh_rim,
+)
 
 GEOMETRY = Geometry.plan(Size(320, 256), short_side=256, patch=16)  # 20 x 16 patches
 
@@ -50,6 +56,11 @@ def test_frames_too_small_to_have_a_middle_and_alike_ones_are_not_weighed() -> N
     tiny = Geometry.plan(Size(64, 64), short_side=64, patch=16)
     assert rim_weights([differences([5, 1], tiny)], [tiny]) in ((), pytest.approx((0.2,), rel=0.1))
     assert rim_weights([torch.zeros(3, 320)], [GEOMETRY]) == ()
+
+
+def test_a_border_is_never_overlooked_however_plain_the_middle() -> None:
+    weights = rim_weights([differences([1, 1e-9, 1e-9, 1e-9])], [GEOMETRY])
+    assert weights == pytest.approx((LEAST_WEIGHT, 1, 1), rel=0.1)
 
 
 def test_a_single_odd_patch_is_no_rim() -> None:
