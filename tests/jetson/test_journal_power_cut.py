@@ -131,6 +131,8 @@ def test_a_power_cut_costs_no_verdict_that_is_older_than_the_window(
         assert newest > next_seq
         next_seq, first, lost = newest, taken[-1][0] + 1, lost + len(missing)
     print(f"{CUTS} cuts cost {lost} verdicts, the oldest {worst:.3f} s old")
+    # One alone, right after a sync, may cost none.
+    assert lost > 0 or CUTS == 1
 
 
 def test_a_process_that_is_killed_loses_nothing_that_was_delivered(
