@@ -88,10 +88,16 @@ class Rescorer:
             smoothing=candidate.smoothing,
         )
 
-    def figures(self, recipe: Recipe) -> tuple[float, float]:
-        """AUROC of the image scores, and of the patches' smoothed differences."""
+    def figures(self, recipe: Recipe, *, rim: bool = True) -> tuple[float, float]:
+        """AUROC of the image scores, and of the patches' smoothed differences.
+
+        Args:
+            recipe: of the detector.
+            rim: weigh the frame's rim, as every fit does.
+        """
         stitched, weights = self._differences(recipe)
-        stitched = stitched * weigh_rim(weights, self.camera.geometry)
+        if rim:
+            stitched = stitched * weigh_rim(weights, self.camera.geometry)
         top = scored_patches(recipe.top_fraction, self.camera.geometry)
         shown = smoothed_patches(stitched, self.camera.geometry.grid, recipe.smoothing)
         return (
