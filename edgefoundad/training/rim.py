@@ -43,7 +43,8 @@ def rim_weights(differences: Sequence[Tensor], geometries: Sequence[Geometry]) -
         geometries: of those frames.
 
     Returns:
-        at most `RINGS` weights of `LEAST_WEIGHT` and more; none where the frame is too small to tell, or nothing is odder.
+        at most `RINGS` weights of `LEAST_WEIGHT` and more; none where the frame is too small to
+        tell, or nothing is odder.
     """
     found = [rings(geometry) for geometry in geometries]
     shortest = min(min(geometry.tile_grid) for geometry in geometries)
